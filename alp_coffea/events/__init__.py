@@ -1,0 +1,3 @@
+"""From files to selected events."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Doing it at scale."""
+
+from __future__ import annotations

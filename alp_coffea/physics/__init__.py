@@ -1,0 +1,7 @@
+"""Formulas on arrays, no I/O: beams, ALP theory and kinematics in natural units (GeV, rad)."""
+
+from __future__ import annotations
+
+from alp_coffea.physics.beams import SUPERKEKB, Beams
+
+__all__ = ["SUPERKEKB", "Beams"]

@@ -1,0 +1,3 @@
+"""Drawing onto axes."""
+
+from __future__ import annotations

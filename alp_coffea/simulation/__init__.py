@@ -1,0 +1,3 @@
+"""The embedded Monte Carlo."""
+
+from __future__ import annotations

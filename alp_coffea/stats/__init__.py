@@ -1,0 +1,3 @@
+"""Histograms to limits."""
+
+from __future__ import annotations
