@@ -78,7 +78,7 @@ def purpose_key(seed: int, purpose: str) -> np.uint64:
     """
     key = np.uint64(seed & 0xFFFFFFFFFFFFFFFF)
     for byte in purpose.encode():
-        key = combine(key, byte)
+        key = np.uint64(combine(key, byte))  # numba returns a plain int
     return np.uint64(key)
 
 
