@@ -79,7 +79,7 @@ def purpose_key(seed: int, purpose: str) -> np.uint64:
     key = np.uint64(seed & 0xFFFFFFFFFFFFFFFF)
     for byte in purpose.encode():
         key = np.uint64(combine(key, byte))  # numba returns a plain int
-    return np.uint64(key)
+    return key
 
 
 def event_keys(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from alp_coffea.physics import kinematics, theory
 from alp_coffea.physics.beams import SUPERKEKB, Beams
 
-__all__ = ["SUPERKEKB", "Beams"]
+__all__ = ["SUPERKEKB", "Beams", "kinematics", "theory"]

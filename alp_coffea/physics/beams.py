@@ -35,8 +35,8 @@ class Beams:
     PhysicsError
         If an energy is not positive or the angle is outside [0, pi).
 
-    >>> round(SUPERKEKB.sqrt_s, 3)
-    10.579
+    >>> round(SUPERKEKB.sqrt_s, 4)
+    10.5796
     """
 
     electron_energy: float
@@ -63,24 +63,31 @@ class Beams:
     def electron(self) -> Array:
         """Lab four-momentum (E, px, py, pz) of the electron [GeV]."""
         half = self.crossing_angle / 2
-        return self.electron_energy * np.array([1.0, math.sin(half), 0.0, math.cos(half)])
+        return _constant(
+            self.electron_energy * np.array([1.0, math.sin(half), 0.0, math.cos(half)])
+        )
 
     @cached_property
     def positron(self) -> Array:
         """Lab four-momentum (E, px, py, pz) of the positron [GeV]."""
         half = self.crossing_angle / 2
-        return self.positron_energy * np.array([1.0, math.sin(half), 0.0, -math.cos(half)])
+        return _constant(
+            self.positron_energy * np.array([1.0, math.sin(half), 0.0, -math.cos(half)])
+        )
 
     @cached_property
     def momentum(self) -> Array:
         """Total lab four-momentum (E, px, py, pz) [GeV]."""
-        return np.asarray(self.electron + self.positron)
+        return _constant(self.electron + self.positron)
 
     @cached_property
     def s(self) -> float:
         """Squared centre-of-mass energy [GeV^2]; 4 E- E+ cos^2(half crossing angle)."""
-        return 4 * self.electron_energy * self.positron_energy * (
-            math.cos(self.crossing_angle / 2) ** 2
+        return (
+            4
+            * self.electron_energy
+            * self.positron_energy
+            * (math.cos(self.crossing_angle / 2) ** 2)
         )
 
     @cached_property
@@ -91,7 +98,7 @@ class Beams:
     @cached_property
     def boost(self) -> Array:
         """Velocity (x, y, z) of the CM frame in the lab, units of c."""
-        return np.asarray(self.momentum[1:] / self.momentum[0])
+        return _constant(self.momentum[1:] / self.momentum[0])
 
     @cached_property
     def beta_gamma(self) -> float:
@@ -103,13 +110,13 @@ class Beams:
         """4x4 matrix taking lab (E, px, py, pz) to the CM frame, electron along +z."""
         boosted = _boost_matrix(-self.boost)
         axis = (boosted @ self.electron)[1:]
-        return np.asarray(_rotation_to_z(axis / np.linalg.norm(axis)) @ boosted)
+        return _constant(_rotation_to_z(axis / np.linalg.norm(axis)) @ boosted)
 
     @cached_property
     def to_lab_matrix(self) -> Array:
         """Inverse of :attr:`to_cm_matrix` (metric times transpose times metric)."""
         metric = np.diag([1.0, -1.0, -1.0, -1.0])
-        return np.asarray(metric @ self.to_cm_matrix.T @ metric)
+        return _constant(metric @ self.to_cm_matrix.T @ metric)
 
     def to_cm(self, p4: ArrayLike) -> Array:
         """Four-momenta (..., 4) = (E, px, py, pz) [GeV], lab to CM.
@@ -124,6 +131,12 @@ class Beams:
         Raises PhysicsError if the last axis is not of length 4.
         """
         return np.asarray(_four_vectors(p4) @ self.to_lab_matrix.T)
+
+
+def _constant(array: Array) -> Array:
+    """Read-only, because cached: a caller's in-place change would move everybody's frame."""
+    array.flags.writeable = False
+    return array
 
 
 def _four_vectors(p4: ArrayLike) -> Array:
@@ -160,5 +173,5 @@ def _rotation_to_z(axis: Array) -> Array:
     return matrix
 
 
-#: SuperKEKB design beams: 7.004 GeV e-, 4.002 GeV e+, 83 mrad (R0 ch. 3; sqrt(s) = 10.579 GeV).
+#: SuperKEKB design beams: 7.004 GeV e-, 4.002 GeV e+, 83 mrad (R0 ch. 3; sqrt(s) = 10.5796 GeV).
 SUPERKEKB = Beams(electron_energy=7.004, positron_energy=4.002, crossing_angle=0.083)
