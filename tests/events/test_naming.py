@@ -25,8 +25,10 @@ TABLE = [
     ("L1FTDL(ggsel)", "L1FTDL__boggsel__bc"),
     (
         "nCleanedTracks(abs(dz) < 2.0 and abs(dr) < 0.5 and pt > 0.15)",
-        "nCleanedTracks__boabs__bodz__bc__sp__st__sp2__pt0__spand__spabs__bodr__bc__sp__st"
-        "__sp0__pt5__spand__sppt__sp__gt__sp0__pt15__bc",
+        (
+            "nCleanedTracks__boabs__bodz__bc__sp__st__sp2__pt0__spand__spabs__bodr__bc__sp__st"
+            "__sp0__pt5__spand__sppt__sp__gt__sp0__pt15__bc"
+        ),
     ),
     ("mcMother(PDG)", "mcMother__boPDG__bc"),
     ("mcMother(mcPDG)", "mcMother__bomcPDG__bc"),
