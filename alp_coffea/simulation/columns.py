@@ -1,0 +1,144 @@
+"""Detected events as the branches of the canonical ntuple, basf2's names and conventions.
+
+A *table* is a dict of arrays: event-level columns of shape (n,), collections as dicts of flat
+arrays beside their counts per event. Lab frame, GeV, rad, ns, cm; missing values are NaN.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alp_coffea.physics.beams import Beams
+from alp_coffea.simulation.constants import PHOTON
+from alp_coffea.simulation.detector import CLUSTER_COLUMNS, DetectedEvents
+from alp_coffea.simulation.generator import GeneratedEvents
+
+#: a cluster's and a track's fields; ``TRUTH`` fields exist only in simulated samples
+PHOTON_FIELDS = (
+    "E",
+    "theta",
+    "phi",
+    "clusterE",
+    "clusterTheta",
+    "clusterPhi",
+    "clusterTiming",
+    "clusterErrorTiming",
+    "clusterNHits",
+    "clusterZernikeMVA",
+    "clusterE1E9",
+    "minC2TDist",
+    "beamBackgroundSuppression",
+    "clusterReg",
+)
+PHOTON_TRUTH_FIELDS = ("mcPDG", "genMotherPDG", "isSignal", "mcE")
+TRACK_FIELDS = (
+    "charge",
+    "p",
+    "pt",
+    "theta",
+    "phi",
+    "dr",
+    "dz",
+    "nCDCHits",
+    "electronID",
+    "muonID",
+    "clusterE",
+)
+TRACK_TRUTH_FIELDS = ("mcPDG",)
+MC_FIELDS = ("PDG", "E", "theta", "phi", "genMotherPDG")
+EVENT_FIELDS = ("__experiment__", "__run__", "__event__", "__production__", "weight")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of a batch of events: ``event`` per event, ``collections`` flat with ``counts``."""
+
+    event: dict[str, NDArray[np.generic]]
+    collections: dict[str, dict[str, NDArray[np.float64]]]
+    counts: dict[str, NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Particles:
+    """Generated particles of a batch, flat: ``p4`` (N, 4) CM frame, codes, and offsets (n + 1,)."""
+
+    p4: NDArray[np.float64]
+    pdg: NDArray[np.int64]
+    mother: NDArray[np.int64]
+    stable: NDArray[np.bool_]
+    offsets: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, events: GeneratedEvents) -> Particles:
+        """The particles of generated events of one process."""
+        count, rows = events.p4.shape[:2]
+        return cls(
+            p4=events.p4.reshape(-1, 4),
+            pdg=np.tile(np.array(events.pdg, np.int64), count),
+            mother=np.tile(np.array(events.mother, np.int64), count),
+            stable=np.tile(np.arange(rows) < events.final, count),
+            offsets=np.arange(count + 1, dtype=np.int64) * rows,
+        )
+
+
+def build(
+    particles: Particles,
+    detected: DetectedEvents,
+    event: dict[str, NDArray[np.generic]],
+    beams: Beams,
+    *,
+    truth: bool,
+) -> Table:
+    """The table of a batch; ``truth`` adds what only a simulation knows."""
+    cluster = dict(zip(CLUSTER_COLUMNS, detected.clusters, strict=True))
+    photon = {name: cluster[name] for name in PHOTON_FIELDS if name in cluster}
+    photon |= {"clusterE": cluster["E"]}
+    photon |= {"clusterTheta": cluster["theta"], "clusterPhi": cluster["phi"]}
+    collections = {"gamma": {name: photon[name] for name in PHOTON_FIELDS}}
+    counts = {"gamma": detected.cluster_counts}
+
+    empty = np.empty(0)
+    collections["track"] = dict.fromkeys(TRACK_FIELDS, empty)
+    counts["track"] = np.zeros_like(detected.cluster_counts)
+
+    if truth:
+        lab = beams.to_lab(particles.p4)
+        energy = lab[:, 0]
+        matched = cluster["truth"] >= 0
+        first = np.repeat(particles.offsets[:-1], detected.cluster_counts)
+        row = np.where(matched, first + cluster["truth"].astype(np.int64), 0)
+        pdg = _or_nan(matched, particles.pdg, row)
+        photon_truth = {
+            "mcPDG": pdg,
+            "genMotherPDG": _or_nan(matched, particles.mother, row),
+            "isSignal": np.where(matched, (pdg == PHOTON).astype(np.float64), np.nan),
+            "mcE": _or_nan(matched, energy, row),
+        }
+        collections["gamma"] |= photon_truth
+        collections["track"] |= dict.fromkeys(TRACK_TRUTH_FIELDS, empty)
+        collections["mc"] = {
+            "PDG": particles.pdg.astype(np.float64),
+            "E": energy,
+            "theta": np.arctan2(np.hypot(lab[:, 1], lab[:, 2]), lab[:, 3]),
+            "phi": _azimuth(lab),
+            "genMotherPDG": particles.mother.astype(np.float64),
+        }
+        counts["mc"] = np.diff(particles.offsets)
+    return Table(event, collections, counts)
+
+
+def _or_nan(
+    matched: NDArray[np.bool_], values: NDArray[np.generic], row: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    if values.size == 0:
+        return np.full(matched.shape, np.nan)
+    return np.where(matched, values[row].astype(np.float64), np.nan)
+
+
+def _azimuth(p4: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Azimuth in (-pi, pi]."""
+    phi = np.arctan2(p4[:, 2], p4[:, 1])
+    return np.where(phi == -np.pi, np.pi, phi)
