@@ -14,8 +14,15 @@ from alp_coffea.simulation.draws import crystal_ball_quantile, draw, normal_draw
 FORWARD: Final = 1
 BARREL: Final = 2
 BACKWARD: Final = 3
+FORWARD_GAP: Final = 11
+BACKWARD_GAP: Final = 13
 #: side of the crystal matrix that a cluster may use (R0 section 3.4.2.1)
 MATRIX_SIDE: Final = 5
+#: deposits further apart in theta [rad] than five crystals never share any
+FAR: Final = 0.25
+# Columns of a deposit before reconstruction; TRUTH and TRACK are -1 for none.
+ENERGY, THETA, PHI, TIME, TRUTH, TRACK, REGION = range(7)
+DEPOSIT_FIELDS: Final = 7
 
 
 @njit(cache=True)
@@ -93,9 +100,9 @@ def angle_resolution(energy, d):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def time_resolution(energy, d):  # type: ignore[no-untyped-def]
-    """Resolution of the cluster time [ns]."""
-    return math.sqrt(d.time_resolution**2 + (d.time_noise / energy) ** 2)
+def time_resolution(energy, occupancy, d):  # type: ignore[no-untyped-def]
+    """Resolution of the cluster time [ns]; its noise grows with the background level."""
+    return math.sqrt(d.time_resolution**2 + occupancy * (d.time_noise / energy) ** 2)
 
 
 @njit(cache=True)
@@ -121,3 +128,88 @@ def wrap(phi):  # type: ignore[no-untyped-def]
         return phi
     wrapped = phi - 2 * math.pi * math.ceil((phi - math.pi) / (2 * math.pi))
     return math.pi if wrapped <= -math.pi else np.float64(wrapped)
+
+
+@njit(cache=True)
+def deposited_energy(state, energy, theta, d):  # type: ignore[no-untyped-def]
+    """Energy and clusterReg code of a shower; region 0 if nothing is left.
+
+    Close to the edge of a region part of the shower leaks out, in the two gaps most of it.
+    """
+    where = region(theta, d)
+    if where == 0:
+        front = d.forward_max < theta < d.barrel_min
+        if (front or d.barrel_max < theta < d.backward_min) and draw(state) < d.gap_efficiency:
+            kept = 0.2 + 0.6 * draw(state)
+            return energy * kept, FORWARD_GAP if front else BACKWARD_GAP
+        return 0.0, 0
+    if where == BARREL:
+        edge = min(theta - d.barrel_min, d.barrel_max - theta)
+    elif where == FORWARD:
+        edge = min(theta - d.forward_min, d.forward_max - theta)
+    else:
+        edge = min(theta - d.backward_min, d.backward_max - theta)
+    if edge < 6.0 * d.edge_width:
+        energy *= 1.0 - d.edge_leakage * draw(state) * math.exp(-edge / d.edge_width)
+    return energy, where
+
+
+@njit(cache=True)
+def merge(deposits, count, shared, d):  # type: ignore[no-untyped-def]
+    """Merge deposits whose seed crystals touch; note what fraction of a cluster is shared.
+
+    Two local maxima need a crystal between them (R0 section 3.4.2.1). A merged cluster keeps
+    truth, time and track of the more energetic deposit, or the track of the only one that has
+    one, and gets the energy-weighted direction. Returns the new number of deposits.
+    """
+    merged = True
+    while merged:
+        merged = False
+        for a in range(count):
+            for b in range(a + 1, count):
+                if not touching(deposits[a], deposits[b], d):
+                    continue
+                if deposits[b, ENERGY] > deposits[a, ENERGY]:
+                    for field in range(DEPOSIT_FIELDS):
+                        swap = deposits[a, field]
+                        deposits[a, field] = deposits[b, field]
+                        deposits[b, field] = swap
+                total = deposits[a, ENERGY] + deposits[b, ENERGY]
+                fraction = deposits[b, ENERGY] / total
+                turn = wrap(deposits[b, PHI] - deposits[a, PHI])
+                deposits[a, THETA] += fraction * (deposits[b, THETA] - deposits[a, THETA])
+                deposits[a, PHI] = wrap(deposits[a, PHI] + fraction * turn)
+                deposits[a, ENERGY] = total
+                if deposits[a, TRACK] < 0.0:
+                    deposits[a, TRACK] = deposits[b, TRACK]
+                count -= 1
+                deposits[b] = deposits[count]
+                merged = True
+                break
+            if merged:
+                break
+    for a in range(count):
+        shared[a] = 0.0
+    for a in range(count):
+        for b in range(a + 1, count):
+            if abs(deposits[a, THETA] - deposits[b, THETA]) > FAR:
+                continue
+            rings, columns = crystal_distance(
+                deposits[a, THETA], deposits[a, PHI], deposits[b, THETA], deposits[b, PHI], d
+            )
+            if max(rings, columns) < MATRIX_SIDE:
+                overlap = (MATRIX_SIDE - rings) * (MATRIX_SIDE - columns) / MATRIX_SIDE**2
+                # the more energetic cluster keeps the larger share of the common crystals
+                total = deposits[a, ENERGY] + deposits[b, ENERGY]
+                shared[a] += 2.0 * overlap * deposits[b, ENERGY] / total
+                shared[b] += 2.0 * overlap * deposits[a, ENERGY] / total
+    return count
+
+
+@njit(cache=True)
+def touching(a, b, d):  # type: ignore[no-untyped-def]
+    """Whether the seed crystals of two deposits are the same or neighbours."""
+    if abs(a[THETA] - b[THETA]) > FAR:
+        return False
+    rings, columns = crystal_distance(a[THETA], a[PHI], b[THETA], b[PHI], d)
+    return max(rings, columns) <= 1

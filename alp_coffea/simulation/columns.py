@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from alp_coffea.physics.beams import Beams
 from alp_coffea.simulation.constants import PHOTON
-from alp_coffea.simulation.detector import CLUSTER_COLUMNS, DetectedEvents
+from alp_coffea.simulation.detector import CLUSTER_COLUMNS, TRACK_COLUMNS, DetectedEvents
 from alp_coffea.simulation.generator import GeneratedEvents
 
-#: a cluster's and a track's fields; ``TRUTH`` fields exist only in simulated samples
+#: fields of photon candidates and tracks in data and simulation
 PHOTON_FIELDS = (
     "E",
     "theta",
@@ -33,7 +33,6 @@ PHOTON_FIELDS = (
     "beamBackgroundSuppression",
     "clusterReg",
 )
-PHOTON_TRUTH_FIELDS = ("mcPDG", "genMotherPDG", "isSignal", "mcE")
 TRACK_FIELDS = (
     "charge",
     "p",
@@ -47,9 +46,6 @@ TRACK_FIELDS = (
     "muonID",
     "clusterE",
 )
-TRACK_TRUTH_FIELDS = ("mcPDG",)
-MC_FIELDS = ("PDG", "E", "theta", "phi", "genMotherPDG")
-EVENT_FIELDS = ("__experiment__", "__run__", "__event__", "__production__", "weight")
 
 
 @dataclass(frozen=True)
@@ -100,25 +96,24 @@ def build(
     collections = {"gamma": {name: photon[name] for name in PHOTON_FIELDS}}
     counts = {"gamma": detected.cluster_counts}
 
-    empty = np.empty(0)
-    collections["track"] = dict.fromkeys(TRACK_FIELDS, empty)
-    counts["track"] = np.zeros_like(detected.cluster_counts)
+    track = dict(zip(TRACK_COLUMNS, detected.tracks, strict=True))
+    collections["track"] = {name: track[name] for name in TRACK_FIELDS}
+    counts["track"] = detected.track_counts
 
     if truth:
         lab = beams.to_lab(particles.p4)
         energy = lab[:, 0]
-        matched = cluster["truth"] >= 0
-        first = np.repeat(particles.offsets[:-1], detected.cluster_counts)
-        row = np.where(matched, first + cluster["truth"].astype(np.int64), 0)
+        first = particles.offsets[:-1]
+        matched, row = _match(cluster["truth"], np.repeat(first, detected.cluster_counts))
         pdg = _or_nan(matched, particles.pdg, row)
-        photon_truth = {
+        collections["gamma"] |= {
             "mcPDG": pdg,
             "genMotherPDG": _or_nan(matched, particles.mother, row),
             "isSignal": np.where(matched, (pdg == PHOTON).astype(np.float64), np.nan),
             "mcE": _or_nan(matched, energy, row),
         }
-        collections["gamma"] |= photon_truth
-        collections["track"] |= dict.fromkeys(TRACK_TRUTH_FIELDS, empty)
+        matched, row = _match(track["truth"], np.repeat(first, detected.track_counts))
+        collections["track"] |= {"mcPDG": _or_nan(matched, particles.pdg, row)}
         collections["mc"] = {
             "PDG": particles.pdg.astype(np.float64),
             "E": energy,
@@ -128,6 +123,14 @@ def build(
         }
         counts["mc"] = np.diff(particles.offsets)
     return Table(event, collections, counts)
+
+
+def _match(
+    truth: NDArray[np.float64], first: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Whether objects have a generated particle, and its row in the batch."""
+    matched = truth >= 0
+    return matched, np.where(matched, first + truth.astype(np.int64), 0)
 
 
 def _or_nan(

@@ -7,29 +7,45 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from alp_coffea.errors import ConfigurationError
 from alp_coffea.physics.beams import Beams
 from alp_coffea.rng import purpose_key
+from alp_coffea.simulation import tracker
+from alp_coffea.simulation.background import add_background
 from alp_coffea.simulation.calorimeter import (
+    DEPOSIT_FIELDS,
+    ENERGY,
     MATRIX_SIDE,
+    PHI,
+    REGION,
+    THETA,
+    TIME,
+    TRACK,
+    TRUTH,
     angle_resolution,
     crystal_count,
-    crystal_distance,
+    deposited_energy,
     measured_energy,
-    region,
+    merge,
     time_resolution,
     wrap,
     zernike,
 )
-from alp_coffea.simulation.draws import draw, normal_draw, poisson_draw, start
+from alp_coffea.simulation.constants import ELECTRON, MUON, PHOTON
+from alp_coffea.simulation.draws import draw, normal_draw, start
 from alp_coffea.simulation.settings import Detector
 
-#: columns of the cluster array; TRUTH is the row of the generated particle, -1 for none
+#: ``simulate``: each track is lost with the probability of the settings; ``weight``: all tracks
+#: of charged generated particles are lost and the event gets that probability per track as weight
+LostTracks = Literal["simulate", "weight"]
+
+#: columns of the cluster array; truth is the row of the generated particle, -1 for none
 CLUSTER_COLUMNS: Final = (
     "E",
     "theta",
@@ -44,41 +60,52 @@ CLUSTER_COLUMNS: Final = (
     "clusterReg",
     "truth",
 )
-(
-    _E,
-    _THETA,
-    _PHI,
-    _TIME,
-    _DT99,
-    _HITS,
-    _ZERNIKE,
-    _E1E9,
-    _TRACK_DISTANCE,
-    _SUPPRESSION,
-    _REGION,
-    _TRUTH,
-) = range(len(CLUSTER_COLUMNS))
+#: columns of the track array, the first as :func:`alp_coffea.simulation.tracker.measure` fills
+TRACK_COLUMNS: Final = (
+    "charge",
+    "p",
+    "pt",
+    "theta",
+    "phi",
+    "dr",
+    "dz",
+    "nCDCHits",
+    "electronID",
+    "muonID",
+    "clusterE",
+    "truth",
+)
+_TRACK_CLUSTER: Final = 10
+_TRACK_TRUTH: Final = 11
 
-#: deposits an event can hold: generated particles, their secondaries and background
+#: deposits and tracks an event can hold
 _MAX_DEPOSITS: Final = 96
+_MAX_TRACKS: Final = 32
 #: 99 % of a Gaussian lies within this many standard deviations
 _GAUSS_99: Final = 2.5758293035489004
+#: largest minC2TDist [cm]
+_DISTANCE_CAP: Final = 250.0
 
 
 @dataclass(frozen=True)
 class DetectedEvents:
-    """Clusters of a batch of events.
+    """Clusters without track and tracks of a batch of events.
 
-    ``clusters`` has one row per :data:`CLUSTER_COLUMNS` and one column per cluster;
-    ``cluster_counts``, shape (n,), is the number of clusters of each event.
+    ``clusters`` has one row per :data:`CLUSTER_COLUMNS` and one column per cluster, ``tracks``
+    one row per :data:`TRACK_COLUMNS`; ``cluster_counts`` and ``track_counts``, shape (n,), are
+    their numbers per event and ``weight``, shape (n,), the weight for lost tracks.
     """
 
     clusters: NDArray[np.float64]
     cluster_counts: NDArray[np.int64]
+    tracks: NDArray[np.float64]
+    track_counts: NDArray[np.int64]
+    weight: NDArray[np.float64]
 
 
 def detect(
     p4: NDArray[np.float64],
+    pdg: NDArray[np.int64],
     stable: NDArray[np.bool_],
     offsets: NDArray[np.int64],
     *,
@@ -87,55 +114,76 @@ def detect(
     beams: Beams,
     detector: Detector,
     purpose: str = "",
+    lost_tracks: LostTracks = "simulate",
 ) -> DetectedEvents:
     """Detector response of events.
 
     Parameters
     ----------
-    p4
-        Four-momenta (E, px, py, pz) [GeV] of all particles of all events, shape (N, 4), in the
-        collision CM frame.
-    stable
-        Which particles reach the detector, shape (N,).
+    p4, pdg, stable
+        Four-momenta (E, px, py, pz) [GeV] in the collision CM frame, shape (N, 4), PDG code and
+        whether it reaches the detector, shape (N,), of all particles of all events. Photons,
+        electrons and muons are seen.
     offsets
         Particles of event i are rows ``offsets[i]:offsets[i + 1]``, shape (n + 1,).
     seed, first, purpose
         Random streams: seed, number of the first event in the sample, and the sample's name.
+    lost_tracks
+        Whether lost tracks are simulated or a weight, see :data:`LostTracks`.
+
+    Raises ConfigurationError for another ``lost_tracks``.
     """
+    if lost_tracks not in ("simulate", "weight"):
+        raise ConfigurationError(
+            f"detect: lost_tracks = '{lost_tracks}' must be 'simulate' or 'weight'"
+        )
     constants = detector.constants()
     events = offsets.size - 1
-    capacity = p4.shape[0] + events * (8 + int(3 * constants.background_clusters))
-    clusters = np.empty((len(CLUSTER_COLUMNS), capacity))
-    counts = np.zeros(events, np.int64)
+    clusters = np.empty((len(CLUSTER_COLUMNS), 1024 + events * _MAX_DEPOSITS))
+    tracks = np.empty((len(TRACK_COLUMNS), 1024 + events * _MAX_TRACKS))
+    counts = np.zeros((2, events), np.int64)
+    weight = np.ones(events)
     used = _detect(
         p4,
+        pdg,
         stable,
         offsets,
         purpose_key(seed, f"detector {purpose}"),
         first,
         beams.to_lab_matrix,
+        lost_tracks == "weight",
         constants,
         clusters,
+        tracks,
         counts,
+        weight,
     )
-    return DetectedEvents(clusters[:, :used], counts)
+    return DetectedEvents(
+        clusters[:, : used[0]], counts[0], tracks[:, : used[1]], counts[1], weight
+    )
 
 
 @njit(cache=True)
-def _detect(p4, stable, offsets, key, first, matrix, d, clusters, counts):  # type: ignore[no-untyped-def]
+def _detect(  # type: ignore[no-untyped-def]
+    p4, pdg, stable, offsets, key, first, matrix, by_weight, d, clusters, tracks, counts, weight
+):
     state = np.zeros(2, np.uint64)
-    energy = np.empty(_MAX_DEPOSITS)
-    theta = np.empty(_MAX_DEPOSITS)
-    phi = np.empty(_MAX_DEPOSITS)
-    truth = np.empty(_MAX_DEPOSITS, np.int64)
+    deposits = np.zeros((_MAX_DEPOSITS, DEPOSIT_FIELDS))
     shared = np.empty(_MAX_DEPOSITS)
-    used = 0
-    capacity = clusters.shape[1]
+    track = np.zeros((_MAX_TRACKS, len(TRACK_COLUMNS)))
+    impact = np.empty((_MAX_TRACKS, 3))  # where tracks meet the calorimeter: theta, phi, radius
+    cluster_total = 0
+    track_total = 0
     for event in range(offsets.size - 1):
         start(state, key, first + event)
-        deposits = 0
+        occupancy = math.exp(
+            d.background_occupancy_spread * normal_draw(state)
+            - 0.5 * d.background_occupancy_spread**2
+        )
+        count = 0
+        found = 0
         for i in range(offsets[event], offsets[event + 1]):
-            if not stable[i] or deposits == _MAX_DEPOSITS:
+            if not stable[i] or count > _MAX_DEPOSITS - 4 or found > _MAX_TRACKS - 4:
                 continue
             e = px = py = pz = 0.0
             for j in range(4):
@@ -143,118 +191,187 @@ def _detect(p4, stable, offsets, key, first, matrix, d, clusters, counts):  # ty
                 px += matrix[1, j] * p4[i, j]
                 py += matrix[2, j] * p4[i, j]
                 pz += matrix[3, j] * p4[i, j]
-            polar = math.atan2(math.hypot(px, py), pz)
-            if region(polar, d) == 0 or draw(state) > d.efficiency:
-                continue
-            energy[deposits] = e
-            theta[deposits] = polar
-            phi[deposits] = math.atan2(py, px)
-            truth[deposits] = i - offsets[event]
-            deposits += 1
-        deposits = _merge(energy, theta, phi, truth, shared, deposits, d)
+            theta = math.atan2(math.hypot(px, py), pz)
+            phi = math.atan2(py, px)
+            code = abs(pdg[i])
+            truth = i - offsets[event]
+            if code == PHOTON:
+                count, found = _photon(
+                    state, e, theta, phi, truth, deposits, count, track, impact, found, d
+                )
+            elif code in (ELECTRON, MUON):
+                p = math.sqrt(px * px + py * py + pz * pz)
+                charge = -1.0 if pdg[i] > 0 else 1.0
+                lost = by_weight
+                if by_weight and tracker.in_acceptance(theta, p * math.sin(theta), d):
+                    weight[event] *= d.track_loss
+                count, found = _charged(
+                    state, e, p, theta, phi, charge, code, truth, 0.0, lost,
+                    deposits, count, track, impact, found, d,
+                )  # fmt: skip
+        count = merge(deposits, count, shared, d)
+        count = add_background(state, deposits, count, shared, occupancy, d)
 
-        before = used
-        for k in range(deposits):
-            if used == capacity:
-                break
-            e = energy[k]
-            reco = measured_energy(state, e, d)
-            sigma = angle_resolution(e, d)
-            polar = theta[k] + sigma * normal_draw(state)
-            azimuth = wrap(phi[k] + sigma * normal_draw(state))
-            resolution = time_resolution(e, d)
-            time = resolution * normal_draw(state)
-            # Shared crystals are split between the clusters: the count is not an integer.
-            hits = max(1.0, crystal_count(state, e, d) - 0.5 * shared[k] * MATRIX_SIDE**2)
-            shape = zernike(state, d) - d.zernike_overlap * shared[k]
-            centre = 0.75 - 0.12 * draw(state) + 0.06 * normal_draw(state)
-            # reconstruction acts on measured values: threshold and crystal region
-            if reco < d.energy_threshold or not 0.0 < polar < math.pi:
-                continue
-            clusters[_E, used] = reco
-            clusters[_THETA, used] = polar
-            clusters[_PHI, used] = azimuth
-            clusters[_TIME, used] = time
-            clusters[_DT99, used] = _GAUSS_99 * resolution
-            clusters[_HITS, used] = hits
-            clusters[_ZERNIKE, used] = min(max(shape, 0.0), 1.0)
-            clusters[_E1E9, used] = min(max(centre, 0.1), 1.0)
-            clusters[_TRACK_DISTANCE, used] = math.nan
-            clusters[_SUPPRESSION, used] = max(0.0, 1.0 + 0.02 * math.log(draw(state)))
-            clusters[_REGION, used] = region(polar, d)
-            clusters[_TRUTH, used] = truth[k]
-            used += 1
-        for _ in range(poisson_draw(state, d.background_clusters)):
-            if used == capacity:
-                break
-            _background_cluster(state, clusters, used, d)
-            used += 1
-        counts[event] = used - before
-    return used
+        before = cluster_total
+        for k in range(count):
+            cluster_total += _reconstruct(
+                state, deposits[k], shared[k], occupancy, track, impact, found,
+                clusters[:, cluster_total], d,
+            )  # fmt: skip
+        counts[0, event] = cluster_total - before
+        for k in range(found):
+            for column in range(track.shape[1]):
+                tracks[column, track_total + k] = track[k, column]
+        track_total += found
+        counts[1, event] = found
+    return cluster_total, track_total
 
 
 @njit(cache=True)
-def _merge(energy, theta, phi, truth, shared, deposits, d):  # type: ignore[no-untyped-def]
-    """Merge deposits whose seed crystals touch; note what fraction of a cluster is shared.
+def _add(state, deposits, count, energy, theta, phi, truth, track, d):  # type: ignore[no-untyped-def]
+    """A shower at the calorimeter becomes a deposit, unless it misses it."""
+    kept, where = deposited_energy(state, energy, theta, d)
+    if where == 0:
+        return count
+    deposits[count, ENERGY] = kept
+    deposits[count, THETA] = theta
+    deposits[count, PHI] = wrap(phi)
+    deposits[count, TIME] = 0.0
+    deposits[count, TRUTH] = truth
+    deposits[count, TRACK] = track
+    deposits[count, REGION] = where
+    return count + 1
 
-    Two local maxima need a crystal between them (R0 section 3.4.2.1). The merged cluster keeps
-    the truth of the more energetic deposit and the energy-weighted direction.
+
+@njit(cache=True)
+def _photon(  # type: ignore[no-untyped-def]
+    state, energy, theta, phi, truth, deposits, count, track, impact, found, d
+):
+    """A photon showers, converts before or behind the tracker, splits or is lost."""
+    fate = draw(state)
+    if fate < d.conversion_tracked:
+        share = draw(state)
+        # in the beam pipe or the vertex detector: the pair points back to the interaction
+        for part in range(2):
+            e = energy * (share if part == 0 else 1.0 - share)
+            count, found = _charged(
+                state, e, e, theta, phi, 2.0 * part - 1.0, ELECTRON, truth, 0.0, False,
+                deposits, count, track, impact, found, d,
+            )  # fmt: skip
+        return count, found
+    fate -= d.conversion_tracked
+    if fate < d.conversion_untracked:
+        share = draw(state)
+        radius = d.conversion_radius_min + draw(state) * (
+            d.conversion_radius_max - d.conversion_radius_min
+        )
+        for part in range(2):
+            e = energy * (share if part == 0 else 1.0 - share)
+            front = max(tracker.calorimeter_radius(theta), radius)
+            turn = tracker.bend(e * math.sin(theta), 2.0 * part - 1.0, front, radius, d.track_field)
+            if not math.isnan(turn):
+                count = _add(state, deposits, count, e, theta, phi + turn, truth, -1, d)
+        return count, found
+    if draw(state) > d.efficiency:
+        return count, found
+    if draw(state) < d.splitting:
+        fragment = min(0.5, -d.splitting_fraction * math.log(draw(state))) * energy
+        direction = 2.0 * math.pi * draw(state)
+        distance = 0.09 + 0.09 * draw(state)  # two to five crystals away
+        count = _add(
+            state, deposits, count, fragment,
+            theta + distance * math.cos(direction),
+            phi + distance * math.sin(direction) / math.sin(theta),
+            -1, -1, d,
+        )  # fmt: skip
+        energy -= fragment
+    return _add(state, deposits, count, energy, theta, phi, truth, -1, d), found
+
+
+@njit(cache=True)
+def _charged(  # type: ignore[no-untyped-def]
+    state, energy, p, theta, phi, charge, code, truth, radius, lost,
+    deposits, count, track, impact, found, d,
+):  # fmt: skip
+    """A charged particle leaves a track, unless lost, and a deposit where it meets the crystals."""
+    pt = p * math.sin(theta)
+    index = -1
+    if tracker.in_acceptance(theta, pt, d) and not lost and draw(state) >= d.track_loss:
+        index = found
+        tracker.measure(state, track[index], p, theta, phi, charge, code, d)
+        track[index, 4] = wrap(track[index, 4])
+        track[index, _TRACK_CLUSTER] = math.nan
+        track[index, _TRACK_TRUTH] = truth
+        impact[index, 0] = math.nan
+        found += 1
+    front = tracker.calorimeter_radius(theta)
+    turn = tracker.bend(pt, charge, front, radius, d.track_field)
+    if math.isnan(turn):
+        return count, found
+    if index >= 0:
+        impact[index, 0] = theta
+        impact[index, 1] = phi + turn
+        impact[index, 2] = front / math.sin(theta)
+    deposit = energy if code == ELECTRON else tracker.ionisation(state, energy, d)
+    count = _add(state, deposits, count, deposit, theta, phi + turn, truth, index, d)
+    return count, found
+
+
+@njit(cache=True)
+def _reconstruct(  # type: ignore[no-untyped-def]
+    state, deposit, shared, occupancy, track, impact, found, cluster, d
+):
+    """Turn a deposit into a measured cluster; 1 if it is written, 0 if below threshold or
+    matched to a track, whose cluster energy it then is.
     """
-    merged = True
-    while merged:
-        merged = False
-        for a in range(deposits):
-            for b in range(a + 1, deposits):
-                rings, columns = crystal_distance(theta[a], phi[a], theta[b], phi[b], d)
-                if max(rings, columns) > 1:
-                    continue
-                total = energy[a] + energy[b]
-                fraction = energy[b] / total
-                theta[a] += fraction * (theta[b] - theta[a])
-                phi[a] = wrap(phi[a] + fraction * wrap(phi[b] - phi[a]))
-                if energy[b] > energy[a]:
-                    truth[a] = truth[b]
-                energy[a] = total
-                deposits -= 1
-                energy[b], theta[b], phi[b] = energy[deposits], theta[deposits], phi[deposits]
-                truth[b] = truth[deposits]
-                merged = True
-                break
-            if merged:
-                break
-    for a in range(deposits):
-        shared[a] = 0.0
-    for a in range(deposits):
-        for b in range(a + 1, deposits):
-            rings, columns = crystal_distance(theta[a], phi[a], theta[b], phi[b], d)
-            if max(rings, columns) < MATRIX_SIDE:
-                overlap = (MATRIX_SIDE - rings) * (MATRIX_SIDE - columns) / MATRIX_SIDE**2
-                # the more energetic cluster keeps the larger share of the common crystals
-                shared[a] += 2.0 * overlap * energy[b] / (energy[a] + energy[b])
-                shared[b] += 2.0 * overlap * energy[a] / (energy[a] + energy[b])
-    return deposits
+    true = deposit[ENERGY]
+    energy = measured_energy(state, true, d)
+    if energy < d.energy_threshold:
+        return 0
+    if deposit[TRACK] >= 0.0:
+        track[int(deposit[TRACK]), _TRACK_CLUSTER] = energy
+        return 0
+    sigma = angle_resolution(true, d)
+    theta = deposit[THETA] + sigma * normal_draw(state)
+    if not 0.0 < theta < math.pi:
+        return 0
+    phi = wrap(deposit[PHI] + sigma * normal_draw(state))
+    time_error = time_resolution(true, occupancy, d)
+    background = deposit[TRUTH] < -1.0
+    # Shared crystals are divided between the clusters: their number is not an integer.
+    hits = crystal_count(state, true, d) - 0.5 * shared * MATRIX_SIDE**2
+    shape = zernike(state, d) - d.zernike_overlap * shared
+    centre = 0.69 + 0.06 * normal_draw(state)
+    if background:
+        shape = draw(state)
+        centre = 0.3 + 0.7 * draw(state)
+    cluster[0] = energy
+    cluster[1] = theta
+    cluster[2] = phi
+    cluster[3] = deposit[TIME] + time_error * normal_draw(state)
+    cluster[4] = _GAUSS_99 * time_error
+    cluster[5] = max(1.0, hits)
+    cluster[6] = min(max(shape, 0.0), 1.0)
+    cluster[7] = min(max(centre, 0.1), 1.0)
+    cluster[8] = _distance_to_track(theta, phi, impact, found)
+    doubt = -(0.1 if background else 0.02) * math.log(draw(state))
+    cluster[9] = min(1.0, doubt) if background else max(0.0, 1.0 - doubt)
+    cluster[10] = deposit[REGION]
+    cluster[11] = max(-1.0, deposit[TRUTH])
+    return 1
 
 
 @njit(cache=True)
-def _background_cluster(state, clusters, k, d):  # type: ignore[no-untyped-def]
-    """Write one beam-background cluster into column ``k``: soft, out of time, anywhere."""
-    energy = d.energy_threshold - d.background_energy_slope * math.log(draw(state))
-    while True:
-        # flat in pseudorapidity: towards the beams, where most background is
-        low = math.log(math.tan(0.5 * d.forward_min))
-        high = math.log(math.tan(0.5 * d.backward_max))
-        polar = 2.0 * math.atan(math.exp(low + (high - low) * draw(state)))
-        if region(polar, d) != 0:
-            break
-    clusters[_E, k] = energy
-    clusters[_THETA, k] = polar
-    clusters[_PHI, k] = wrap(math.pi * (2.0 * draw(state) - 1.0))
-    clusters[_TIME, k] = d.background_time_window * (2.0 * draw(state) - 1.0)
-    clusters[_DT99, k] = _GAUSS_99 * time_resolution(energy, d)
-    clusters[_HITS, k] = crystal_count(state, energy, d)
-    clusters[_ZERNIKE, k] = draw(state)
-    clusters[_E1E9, k] = 0.3 + 0.7 * draw(state)
-    clusters[_TRACK_DISTANCE, k] = math.nan
-    clusters[_SUPPRESSION, k] = min(1.0, -0.1 * math.log(draw(state)))
-    clusters[_REGION, k] = region(polar, d)
-    clusters[_TRUTH, k] = -1
+def _distance_to_track(theta, phi, impact, found):  # type: ignore[no-untyped-def]
+    """Distance [cm] to the nearest track at the calorimeter; NaN if no track gets there."""
+    nearest = math.nan
+    for k in range(found):
+        if math.isnan(impact[k, 0]):
+            continue
+        sine = math.sin(theta)
+        along = theta - impact[k, 0]
+        across = sine * wrap(phi - impact[k, 1])
+        distance = min(impact[k, 2] * math.hypot(along, across), _DISTANCE_CAP)
+        if math.isnan(nearest) or distance < nearest:
+            nearest = distance
+    return nearest

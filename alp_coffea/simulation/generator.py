@@ -30,7 +30,7 @@ from alp_coffea.simulation.sampling import (
 
 #: process name -> module; imported, and compiled or read from numba's cache, on first use
 _MODULES: Final = {
-    "signal": "signal",
+    "signal": "strahlung",
     "ggg": "ggg",
 }
 #: names that :func:`cross_section` and :func:`generate` know

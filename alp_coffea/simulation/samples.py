@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from alp_coffea.errors import ConfigurationError
 from alp_coffea.physics.beams import SUPERKEKB, Beams
 from alp_coffea.simulation.columns import Particles, build
-from alp_coffea.simulation.detector import detect
+from alp_coffea.simulation.detector import LostTracks, detect
 from alp_coffea.simulation.generator import (
     cross_section_with_cuts,
     generate_with_cuts,
@@ -64,6 +64,7 @@ def write_sample(
     theta_max: float | None = None,
     frame: Frame | None = None,
     sqrt_s_min: float | None = None,
+    lost_tracks: LostTracks = "simulate",
     experiment: int = 0,
     run: int = 1,
     production: int = 0,
@@ -83,6 +84,10 @@ def write_sample(
         defaults (signal: none; backgrounds: nothing a three-photon selection could keep is lost).
     detector
         Settings or the name of documented settings.
+    lost_tracks
+        ``"simulate"``: each track of the generated charged particles is lost with the probability
+        of the settings; ``"weight"``: all are lost and the event weight has that probability per
+        track (R0 section 4.3.2).
     experiment, run, production
         Identity of the events. Simulated events are numbered within one run; pseudo-data
         (``kind="data"``) start a new run every 1000 events and carry no truth.
@@ -120,6 +125,7 @@ def write_sample(
             particles = Particles.of(events)
             detected = detect(
                 particles.p4,
+                particles.pdg,
                 particles.stable,
                 particles.offsets,
                 seed=seed,
@@ -127,12 +133,13 @@ def write_sample(
                 beams=beams,
                 detector=settings,
                 purpose=purpose,
+                lost_tracks=lost_tracks,
             )
             identity = _identity(first, count, experiment, run, production, kind)
             table = build(
                 particles,
                 detected,
-                {**identity, "weight": events.weight},
+                {**identity, "weight": events.weight * detected.weight},
                 beams,
                 truth=kind == "mc",
             )

@@ -64,6 +64,54 @@ class Calorimeter(_Settings):
         description="probability that a photon in the acceptance makes a usable neutral cluster. "
         "Independent: educated guess, 0.975-0.985",
     )
+    conversion_tracked: float = Field(
+        default=0.015,
+        ge=0,
+        le=0.5,
+        description="probability to convert where both tracks can be found. Calibrated, within "
+        "the guess of 1-3 %, to the published loose efficiencies (R0 table 5.1)",
+    )
+    conversion_untracked: float = Field(
+        default=0.003,
+        ge=0,
+        le=0.5,
+        description="probability to convert behind that, two neutral clusters. Independent: guess, "
+        "0.2-0.4 %",
+    )
+    conversion_radius_min: float = Field(
+        default=60.0, gt=0, description="where untracked conversions start. Independent: outer CDC"
+    )
+    conversion_radius_max: float = Field(
+        default=120.0, gt=0, description="where they end. Independent: TOP and its supports"
+    )
+    splitting: float = Field(
+        default=0.002,
+        ge=0,
+        le=0.5,
+        description="probability that a shower fluctuation makes a second cluster. Independent: "
+        "guess",
+    )
+    splitting_fraction: float = Field(
+        default=0.05, gt=0, lt=0.5, description="mean energy share of it. Independent: guess"
+    )
+    gap_efficiency: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="probability of a cluster from a photon between barrel and endcap. "
+        "Independent: guess",
+    )
+    edge_leakage: float = Field(
+        default=0.15,
+        ge=0,
+        lt=1,
+        description="largest fraction of energy lost at the edge of a region. Independent: guess",
+    )
+    edge_width: float = Field(
+        default=0.02,
+        gt=0,
+        description="distance over which it falls by e. Independent: about half a crystal",
+    )
     energy_threshold: float = Field(
         default=0.02,
         ge=0,
@@ -129,8 +177,53 @@ class Calorimeter(_Settings):
     )
 
 
+class Tracker(_Settings):
+    """Charged particles: acceptance, losses, resolutions, identification."""
+
+    theta_min: float = Field(default=17.0 * _DEG, description="acceptance. Independent: R0 3.4.1")
+    theta_max: float = Field(default=150.0 * _DEG, description="acceptance. Independent: R0 3.4.1")
+    pt_min: float = Field(default=0.1, ge=0, description="smallest pT. Independent: guess")
+    loss: float = Field(
+        default=0.025, ge=0, le=1, description="lost tracks. Calibrated by R0 to data (4.3.2)"
+    )
+    field: float = Field(default=1.5, gt=0, description="solenoid field [T]. Independent: design")
+    momentum_curvature: float = Field(
+        default=0.0011, ge=0, description="sigma_pT/pT = this * pT. Independent: drift chamber"
+    )
+    momentum_scattering: float = Field(
+        default=0.0035, ge=0, description="constant term of sigma_pT/pT. Independent: material"
+    )
+    angle: float = Field(
+        default=0.001, ge=0, description="resolution of theta and phi. Independent: guess"
+    )
+    impact_transverse: float = Field(
+        default=0.02, ge=0, description="resolution of dr at high p. Independent: guess"
+    )
+    impact_longitudinal: float = Field(
+        default=0.05, ge=0, description="resolution of dz at high p. Independent: guess"
+    )
+    impact_scattering: float = Field(
+        default=0.02,
+        ge=0,
+        description="both grow by this/(p sin^(3/2) theta) [cm GeV]. Independent: guess",
+    )
+    layers: int = Field(default=56, gt=0, description="wire layers. Independent: design")
+    identification_scale: float = Field(
+        default=0.05, gt=0, description="mean of 1 - score of the right kind. Independent: guess"
+    )
+    identification_tail: float = Field(
+        default=0.02, ge=0, le=1, description="tracks with a uniform score. Independent: guess"
+    )
+    mip_energy: float = Field(
+        default=0.2, gt=0, description="energy a muon leaves in a crystal. Independent: 30 cm CsI"
+    )
+    mip_spread: float = Field(
+        default=0.03, gt=0, description="mean of its exponential tail. Independent: guess"
+    )
+
+
 class BeamBackground(_Settings):
-    """Clusters from beam background: soft, out of time, mostly in the endcaps."""
+    """Clusters of other origin than the collision: soft beam background and options."""
 
     clusters: float = Field(
         default=1.0,
@@ -146,12 +239,32 @@ class BeamBackground(_Settings):
         gt=0,
         description="half width of the flat time distribution. Independent: range of clusterTiming",
     )
+    occupancy_spread: float = Field(
+        default=0.3,
+        ge=0,
+        le=1,
+        description="log-normal spread of the background level between events, which scales the "
+        "number of clusters and the noise of the time. Independent: guess",
+    )
+    out_of_time: float = Field(
+        default=0.0,
+        ge=0,
+        le=10,
+        description="option: mean number of energetic clusters of other crossings per event",
+    )
+    cosmics: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="option: probability of a cosmic muon crossing the calorimeter per event",
+    )
 
 
 class Detector(_Settings):
     """All detector constants; see :meth:`named` for the two documented settings."""
 
     calorimeter: Calorimeter = Calorimeter()
+    tracker: Tracker = Tracker()
     background: BeamBackground = BeamBackground()
 
     @classmethod
@@ -168,20 +281,41 @@ class Detector(_Settings):
         return cls.model_validate(_NAMED[name])
 
     def constants(self) -> Any:
-        """The same values as one named tuple for the kernels."""
-        values: dict[str, float] = {}
-        for prefix, group in (("", self.calorimeter), ("background_", self.background)):
-            values |= {prefix + key: float(value) for key, value in group.model_dump().items()}
-        return DetectorConstants(**values)
+        """The same values as one named tuple of floats for the kernels."""
+        return DetectorConstants(
+            **{
+                f"{prefix}{key}": float(value)
+                for prefix, group in self._groups()
+                for key, value in group.model_dump().items()
+            }
+        )
+
+    def constants_names(self) -> list[str]:
+        """Names of :meth:`constants`, in order."""
+        return [
+            prefix + key for prefix, group in self._groups() for key in type(group).model_fields
+        ]
+
+    def _groups(self) -> tuple[tuple[str, _Settings], ...]:
+        return ("", self.calorimeter), ("track_", self.tracker), ("background_", self.background)
 
 
 _NAMED: Final[dict[str, dict[str, Any]]] = {
-    "phase2-2018": {"background": {"clusters": 1.0}},
-    "run1": {"background": {"clusters": 4.0}},
+    # one octant of the vertex detector, little beam background
+    "phase2-2018": {},
+    # complete vertex detector, more beam background, fewer lost tracks
+    "run1": {
+        "tracker": {
+            "loss": 0.01,
+            "impact_transverse": 0.002,
+            "impact_longitudinal": 0.003,
+            "impact_scattering": 0.003,
+        },
+        "background": {"clusters": 4.0},
+    },
 }
 
-#: what the kernels see of :class:`Detector`: one flat tuple of floats
-DetectorConstants = namedtuple(  # type: ignore[misc]  # the fields are those of the models
-    "DetectorConstants",
-    [*Calorimeter.model_fields, *("background_" + key for key in BeamBackground.model_fields)],
+#: what the kernels see of :class:`Detector`; the fields of the three groups with their prefixes
+DetectorConstants = namedtuple(  # type: ignore[misc]  # the field names are computed
+    "DetectorConstants", list(Detector().constants_names())
 )

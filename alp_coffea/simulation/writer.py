@@ -57,7 +57,7 @@ class RootTreeWriter:
     """A canonical TTree: one entry per event, jagged doubles, counters ``n_<prefix>``."""
 
     def __init__(self, path: Path) -> None:
-        self._file = uproot.recreate(path, compression=uproot.ZLIB(1))
+        self._file = uproot.recreate(path, compression=uproot.ZSTD(1))
         self._tree: Any = None
 
     def __enter__(self) -> Self:

@@ -1,0 +1,86 @@
+"""Tracking: bending in the field, measured helix parameters, identification scores."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from numba import njit
+
+from alp_coffea.simulation.constants import ELECTRON, MUON
+from alp_coffea.simulation.draws import draw, normal_draw
+
+#: calorimeter front face (R0 section 3.4.2) [cm]
+BARREL_RADIUS: Final = 125.0
+FORWARD_Z: Final = 196.0
+BACKWARD_Z: Final = 102.0
+#: bending radius [cm] = pT [GeV] / (this * field [T])
+_CURVATURE: Final = 0.00299792458
+
+
+@njit(cache=True)
+def calorimeter_radius(theta):  # type: ignore[no-untyped-def]
+    """Transverse radius [cm] at which a straight line at ``theta`` meets the calorimeter."""
+    if theta < 0.5 * math.pi:
+        return min(BARREL_RADIUS, FORWARD_Z * math.tan(theta))
+    return min(BARREL_RADIUS, BACKWARD_Z * math.tan(math.pi - theta))
+
+
+@njit(cache=True)
+def bend(pt, charge, radius, start, field):  # type: ignore[no-untyped-def]
+    """Azimuthal displacement [rad] at ``radius`` of a charge that starts radially at ``start``.
+
+    The chord of a circle of radius R over the distance L turns by asin(L / 2R), clockwise for
+    positive charge in a field along +z. Returns NaN if the particle curls up before.
+    """
+    length = radius - start
+    half_turn = length * _CURVATURE * field / (2.0 * pt)
+    if length < 0.0 or half_turn >= 1.0:
+        return math.nan
+    return -charge * math.asin(half_turn) * length / radius
+
+
+@njit(cache=True)
+def in_acceptance(theta, pt, d):  # type: ignore[no-untyped-def]
+    """Whether the drift chamber sees a charged particle."""
+    return d.track_theta_min <= theta <= d.track_theta_max and pt >= d.track_pt_min
+
+
+@njit(cache=True)
+def score(state, right, d):  # type: ignore[no-untyped-def]
+    """Identification score of the right or of a wrong hypothesis."""
+    if draw(state) < d.track_identification_tail:
+        return draw(state)
+    distance = min(1.0, -d.track_identification_scale * math.log(draw(state)))
+    return 1.0 - distance if right else distance
+
+
+@njit(cache=True)
+def measure(state, track, p, theta, phi, charge, code, d):  # type: ignore[no-untyped-def]
+    """Fill ``track`` with measured charge, p, pt, theta, phi, dr, dz, hits and scores."""
+    sine = math.sin(theta)
+    pt = p * sine
+    relative = math.hypot(d.track_momentum_curvature * pt, d.track_momentum_scattering)
+    # the curvature is what is measured with a Gaussian error
+    measured_pt = pt / max(1.0 + relative * normal_draw(state), 0.1)
+    polar = theta + d.track_angle * normal_draw(state)
+    scattering = d.track_impact_scattering / (p * sine**1.5)
+    track[0] = charge
+    track[1] = measured_pt / math.sin(polar)
+    track[2] = measured_pt
+    track[3] = polar
+    track[4] = phi + d.track_angle * normal_draw(state)
+    track[5] = abs(math.hypot(d.track_impact_transverse, scattering) * normal_draw(state))
+    track[6] = math.hypot(d.track_impact_longitudinal, scattering) * normal_draw(state)
+    # layers crossed before the track leaves through an end plate
+    fraction = min(1.0, calorimeter_radius(theta) / BARREL_RADIUS)
+    track[7] = max(1.0, math.floor(d.track_layers * fraction * (0.9 + 0.1 * draw(state))))
+    track[8] = score(state, code == ELECTRON, d)
+    track[9] = score(state, code == MUON, d)
+
+
+@njit(cache=True)
+def ionisation(state, energy, d):  # type: ignore[no-untyped-def]
+    """Energy [GeV] a muon of energy ``energy`` leaves in the calorimeter."""
+    deposit = d.track_mip_energy + 0.02 * normal_draw(state)
+    return min(max(deposit - d.track_mip_spread * math.log(draw(state)), 0.05), energy)
