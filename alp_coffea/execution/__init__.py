@@ -1,3 +1,12 @@
-"""Doing it at scale."""
+"""Doing it at scale: a processor over every entry of every file, each exactly once.
+
+:func:`process_files` cuts files into chunks, runs a processor on them with one of coffea's
+executors, and accounts for every entry in the ledger.
+"""
 
 from __future__ import annotations
+
+from alp_coffea.execution.processors import load_processor
+from alp_coffea.execution.running import EXECUTORS, process_files
+
+__all__ = ["EXECUTORS", "load_processor", "process_files"]

@@ -6,6 +6,7 @@ batching. ``docs/simulation.md`` has the formulas, their validity and the compar
 
 from __future__ import annotations
 
+from alp_coffea.simulation.catalogue import simulate
 from alp_coffea.simulation.generator import (
     PROCESSES,
     GeneratedEvents,
@@ -24,5 +25,6 @@ __all__ = [
     "cross_section",
     "generate",
     "generation_cuts",
+    "simulate",
     "write_sample",
 ]

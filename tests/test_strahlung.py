@@ -1,0 +1,199 @@
+"""The three-photon processor against an independent reading of the selection, event by event."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import uproot
+
+from alp_coffea.config import load_catalogue
+from alp_coffea.events.datasets import open_catalogue
+from alp_coffea.execution import load_processor, process_files
+from alp_coffea.physics import SUPERKEKB, Beams
+
+REFERENCE_EVENTS = 2000
+
+
+def run(folder: Path, **options: Any) -> dict[str, Any]:
+    catalogue = load_catalogue(folder / "input" / "catalogue.yaml")
+    records = open_catalogue(catalogue)
+    processor = load_processor("strahlung", {}, beams=SUPERKEKB)
+    return process_files(processor, records, catalogue, **options)
+
+
+def cosine(a: tuple[float, float], b: tuple[float, float]) -> float:
+    (t1, p1), (t2, p2) = a, b
+    return math.sin(t1) * math.sin(t2) * math.cos(p1 - p2) + math.cos(t1) * math.cos(t2)
+
+
+def reference(event: dict[str, Any], energy_min: float, beams: Beams) -> list[dict[str, Any]]:
+    """Candidates of one event that passes the final selection, written from R0 ch. 5."""
+    photons = [
+        {name: event[f"gamma_{name}"][i] for name in GAMMA} for i in range(len(event["gamma_E"]))
+    ]
+    photons = [
+        p
+        for p in photons
+        if p["E"] >= energy_min
+        and math.radians(37.3) < p["theta"] < math.radians(123.7)
+        and p["clusterNHits"] > 1.5
+    ]
+    if len(photons) < 3:
+        return []
+    one, two, three = sorted(photons, key=lambda p: -p["E"])[:3]
+    triple = (one, two, three)
+
+    def mass2(*members: dict[str, Any]) -> float:
+        return sum(
+            2 * a["E"] * b["E"] * (1 - cosine((a["theta"], a["phi"]), (b["theta"], b["phi"])))
+            for i, a in enumerate(members)
+            for b in members[i + 1 :]
+        )
+
+    def apart(a: dict[str, Any], b: dict[str, Any]) -> tuple[float, float]:
+        phi = abs(a["phi"] - b["phi"])
+        return abs(a["theta"] - b["theta"]), min(phi, 2 * math.pi - phi)
+
+    if not 0.88 * beams.sqrt_s <= math.sqrt(mass2(*triple)) <= 1.03 * beams.sqrt_s:
+        return []
+    for hits, dr, dz in zip(
+        event["track_nCDCHits"], event["track_dr"], event["track_dz"], strict=True
+    ):
+        if hits > 0 and abs(dr) < 1 and abs(dz) < 5:
+            return []
+    isolation = [sum(d * d for q in triple if q is not p for d in apart(p, q)) for p in triple]
+    if not triple[int(np.argmax(isolation))]["clusterZernikeMVA"] > 0.6:
+        return []
+    weights = [p["clusterErrorTiming"] ** -2 for p in triple]
+    mean = sum(w * p["clusterTiming"] for w, p in zip(weights, triple, strict=True)) / sum(weights)
+    if not max(abs(p["clusterTiming"] - mean) / p["clusterErrorTiming"] for p in triple) < 10:
+        return []
+    candidates = []
+    for recoil in triple:
+        daughters = [p for p in triple if p is not recoil]
+        dtheta, dphi = apart(*daughters)
+        if not (dtheta > 0.014 or dphi > 0.40):
+            return []
+        p = recoil["E"] * np.array(
+            [
+                1.0,
+                math.sin(recoil["theta"]) * math.cos(recoil["phi"]),
+                math.sin(recoil["theta"]) * math.sin(recoil["phi"]),
+                math.cos(recoil["theta"]),
+            ]
+        )
+        total = beams.momentum
+        energy_cm = (total[0] * p[0] - total[1:] @ p[1:]) / beams.sqrt_s
+        from_alp = [q["genMotherPDG"] == 9000006 for q in triple]
+        origin = "other"
+        if all(q["isSignal"] == 1 for q in triple) and sum(from_alp) == 2:
+            origin = "combinatorial" if recoil["genMotherPDG"] == 9000006 else "true"
+        candidates.append(
+            {
+                "diphoton": mass2(*daughters),
+                "recoil": beams.s - 2 * beams.sqrt_s * energy_cm,
+                "origin": origin,
+            }
+        )
+    return candidates
+
+
+GAMMA = (
+    "E",
+    "theta",
+    "phi",
+    "clusterNHits",
+    "clusterZernikeMVA",
+    "clusterTiming",
+    "clusterErrorTiming",
+    "isSignal",
+    "genMotherPDG",
+)
+
+
+@pytest.mark.parametrize("sample", ["signal_3.0000", "ggg"])
+def test_selection_agrees_with_a_plain_loop(small_input: Path, sample: str) -> None:
+    catalogue = load_catalogue(small_input / "input" / "catalogue.yaml")
+    records = [r for r in open_catalogue(catalogue) if r.sample == sample]
+    records[0].expected = REFERENCE_EVENTS
+    processor = load_processor("strahlung", {}, beams=SUPERKEKB)
+    output = process_files(processor, records, catalogue, chunksize=700)[sample]
+    histogram = output["histograms"]["mass"]
+
+    names = [f"gamma_{name}" for name in GAMMA] + ["track_nCDCHits", "track_dr", "track_dz"]
+    with uproot.open(records[0].path) as file:
+        columns = file["events"].arrays(names, entry_stop=REFERENCE_EVENTS)
+    events = [{name: event[name].tolist() for name in names} for event in columns]
+    for energy_set, energy_min in {"low_mass": 1.0, "high_mass": 0.65}.items():
+        expected = histogram.copy().reset()
+        selected = 0
+        for event in events:
+            candidates = reference(event, energy_min, SUPERKEKB)
+            selected += bool(candidates)
+            for candidate in candidates:
+                for definition in ("diphoton", "recoil"):
+                    mass2 = candidate[definition]
+                    expected.fill(
+                        energy_set,
+                        definition,
+                        candidate["origin"] if sample.startswith("signal") else "other",
+                        math.copysign(math.sqrt(abs(mass2)), mass2),
+                    )
+        assert output["cutflow"].steps(energy_set)[-1].events == selected
+        assert selected > 200
+        ours = histogram[{"energy_set": energy_set}].values(flow=True)
+        theirs = expected[{"energy_set": energy_set}].values(flow=True)
+        # the two compute masses with different rounding: an entry may sit on a bin edge
+        assert np.abs(np.cumsum(ours - theirs, axis=-1)).max() <= 1
+        assert np.count_nonzero(ours - theirs) <= 4
+
+
+def same(one: dict[str, Any], two: dict[str, Any], tolerance: float) -> None:
+    assert list(one) == list(two) == sorted(one)
+    for sample in one:
+        assert one[sample]["counts"] == two[sample]["counts"]
+        assert one[sample]["selected"] == two[sample]["selected"]
+        for a, b in zip(one[sample]["cutflow"], two[sample]["cutflow"], strict=True):
+            assert (a.flow, a.cut, a.events) == (b.flow, b.cut, b.events)
+            assert a.weighted == pytest.approx(b.weighted, rel=tolerance, abs=0)
+        for name, histogram in one[sample]["histograms"].items():
+            other = two[sample]["histograms"][name]
+            assert histogram.axes == other.axes
+            for storage in (lambda h: h.values(flow=True), lambda h: h.variances(flow=True)):
+                np.testing.assert_allclose(
+                    storage(histogram), storage(other), rtol=tolerance, atol=0
+                )
+
+
+def test_result_does_not_depend_on_chunks_or_executor(small_input: Path) -> None:
+    whole = run(small_input, chunksize=250_000)
+    same(whole, run(small_input, chunksize=10_000), 1e-12)
+    same(whole, run(small_input, chunksize=250_000, executor="futures", workers=2), 0)
+
+
+def test_published_ratio_of_energy_sets(small_input: Path) -> None:
+    """R0 table 7.3: 11156/15225 = 0.733 candidates above 1000 and 650 MeV in simulation."""
+    cutflow = run(small_input)["ggg"]["cutflow"]
+    low, high = (cutflow.steps(energy_set)[-1].events for energy_set in ("low_mass", "high_mass"))
+    # one set contains nearly all of the other: binomial error of the ratio
+    error = math.sqrt(0.733 * 0.267 / high)
+    assert low / high == pytest.approx(11156 / 15225, abs=0.010 + 2 * error)
+
+
+def test_signal_truth_classification(small_input: Path) -> None:
+    histogram = run(small_input)["signal_3.0000"]["histograms"]["mass"]
+    count = {
+        origin: histogram[{"energy_set": "low_mass", "definition": "diphoton", "origin": origin}]
+        .sum(flow=True)
+        .value
+        for origin in ("true", "combinatorial", "other")
+    }
+    assert count["combinatorial"] == 2 * count["true"]
+    assert count["other"] < 0.05 * count["true"]
+    true = histogram[{"energy_set": "low_mass", "definition": "diphoton", "origin": "true"}]
+    median = true.axes[0].centers[np.searchsorted(np.cumsum(true.values()), true.sum().value / 2)]
+    assert median == pytest.approx(3.0, abs=0.03)
