@@ -1,0 +1,300 @@
+"""Distributions of selected events: data against stacked simulation, and cutflows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from alp_coffea.plots.arrays import (
+    Array,
+    nearest_edges,
+    nominal_width,
+    poisson_errors,
+    rebinned,
+    width_text,
+)
+from alp_coffea.plots.fits import draw_points, room_above, squared_mass_axes
+from alp_coffea.plots.style import (
+    BLACK,
+    BLUE,
+    CYCLE,
+    GREY,
+    ORANGE,
+    SELECTION,
+    annotate,
+    new_figure,
+    panels,
+    style,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.patches import StepPatch
+
+    from alp_coffea.events.selection import Cutflow
+
+
+def draw_stack(
+    ax: Axes,
+    edges: ArrayLike,
+    components: Mapping[str, ArrayLike],
+    variance: ArrayLike | None = None,
+) -> list[StepPatch]:
+    """Components (n,) stacked in the given order, first at the bottom; returns their patches.
+
+    ``variance`` (n,) of the sum is shown as a hatched band.
+    """
+    edges = np.asarray(edges, dtype=np.float64)
+    scale = nominal_width(edges) / np.diff(edges)
+    base = np.zeros(len(edges) - 1)
+    patches = []
+    for number, (name, values) in enumerate(components.items()):
+        top = base + np.asarray(values, dtype=np.float64) * scale
+        patches.append(
+            ax.stairs(
+                top, edges, baseline=base, fill=True, color=_FILLS[number % len(_FILLS)], label=name
+            )
+        )
+        base = top
+    if variance is not None and components:
+        error = np.sqrt(np.asarray(variance, dtype=np.float64)) * scale
+        ax.stairs(
+            base + error,
+            edges,
+            baseline=base - error,
+            fill=True,
+            facecolor="none",
+            edgecolor=GREY,
+            hatch="//////",
+            lw=0,
+            label="MC stat. uncertainty",
+        )
+        ax.stairs(base, edges, color=BLACK, lw=0.8)
+    return patches
+
+
+_FILLS = ("#9ecae1", "#fdd0a2", "#a1d99b", "#dadaeb", "#fcbba1", "#d9d9d9")
+
+
+def draw_ratio(
+    ax: Axes,
+    edges: ArrayLike,
+    data: ArrayLike,
+    expected: ArrayLike,
+    variance: ArrayLike,
+    **kwargs: Any,
+) -> None:
+    """Data over expectation (n,) with Poisson errors, and the expectation's relative error."""
+    edges, data = np.asarray(edges, dtype=np.float64), np.asarray(data, dtype=np.float64)
+    total = np.asarray(expected, dtype=np.float64)
+    filled = total > 0
+    safe = np.where(filled, total, np.nan)
+    errors = np.array(poisson_errors(data)) / safe
+    relative = np.sqrt(np.asarray(variance, dtype=np.float64)) / safe
+    looks: dict[str, Any] = {"fmt": "o", "color": BLACK, "ms": 3, "lw": 0.9, "zorder": 5} | kwargs
+    shown = filled & (data > 0)
+    ax.errorbar(
+        ((edges[1:] + edges[:-1]) / 2)[shown], (data / safe)[shown], yerr=errors[:, shown], **looks
+    )
+    ax.stairs(
+        np.nan_to_num(1 + relative, nan=1.0),
+        edges,
+        baseline=np.nan_to_num(1 - relative, nan=1.0),
+        fill=True,
+        facecolor="none",
+        edgecolor=GREY,
+        hatch="//////",
+        lw=0,
+    )
+    ax.axhline(1, color=GREY, lw=0.8)
+    ax.set_ylim(0.5, 1.5)
+    ax.set_ylabel("Data / MC", loc="center")
+
+
+def variable(
+    data: Any | None,
+    backgrounds: Mapping[str, Any],
+    *,
+    energy_set: str,
+    signals: Mapping[str, Any] | None = None,
+    synthetic: bool,
+    luminosity: float | None = None,
+    label: str | None = None,
+    log: bool = False,
+    per: str = "Entries",
+) -> Figure:
+    """One selection variable: stacked backgrounds, data and their ratio.
+
+    Parameters
+    ----------
+    data
+        Histogram with axes energy_set and x, None when there are no data or they are blinded.
+    backgrounds
+        Histograms by legend name, bottom of the stack first, scaled to the luminosity of the data.
+    energy_set
+        Which photon-energy set to draw.
+    signals
+        Histograms drawn as lines with the area of the backgrounds, as only their shape matters.
+    synthetic
+        Whether the data are simulated.
+    luminosity
+        Of the data [1/pb].
+    log
+        Logarithmic vertical axis.
+    per
+        What is counted, for the axis label.
+    """
+    chosen = {name: h[{"energy_set": energy_set}] for name, h in backgrounds.items()}
+    axis = next(iter(chosen.values())).axes[0]
+    edges = np.asarray(axis.edges)
+    values = {name: h.values() for name, h in chosen.items()}
+    total = np.sum(list(values.values()), axis=0)
+    variance = np.sum([h.variances() for h in chosen.values()], axis=0)
+    with style():
+        if data is not None:
+            figure, (ax, ratio_ax) = panels((3, 1))
+        else:
+            figure, ax = new_figure()
+            ratio_ax = ax
+        draw_stack(ax, edges, values, variance)
+        for (name, h), color in zip((signals or {}).items(), CYCLE[3:] + CYCLE[:3], strict=False):
+            shape = h[{"energy_set": energy_set}].values()
+            if shape.sum() > 0:
+                ax.stairs(shape * total.sum() / shape.sum(), edges, color=color, lw=1.6, label=name)
+        if data is not None:
+            observed = data[{"energy_set": energy_set}].values()
+            draw_points(ax, edges, observed)
+            draw_ratio(ratio_ax, edges, observed, total, variance)
+        used = (
+            np.flatnonzero(total > 1e-4 * total.max()) if total.max() > 0 else np.arange(len(total))
+        )
+        ratio_ax.set_xlim(edges[used[0]], edges[used[-1] + 1])
+        if log:
+            ax.set_yscale("log")
+            positive = total[total > 0]
+            ax.set_ylim(0.5 * positive.min(), 60 * positive.max())
+        else:
+            ax.set_ylim(0, None)
+            room_above(ax, 0.25)
+        unit = axis.label[axis.label.rfind("[") + 1 : -1] if axis.label.endswith("]") else ""
+        width = width_text(nominal_width(edges))
+        ax.set_ylabel(f"{per} / ({width} {unit})" if unit else f"{per} / {width}")
+        ratio_ax.set_xlabel(axis.label)
+        ax.legend(loc="upper right", ncols=2, title=SELECTION.get(energy_set, energy_set))
+        annotate(ax, synthetic=synthetic, label=label, luminosity=luminosity)
+    return figure
+
+
+def masses(
+    data: Any | None,
+    background: Any,
+    *,
+    definition: str,
+    energy_sets: Sequence[str] = ("high_mass", "low_mass"),
+    bin_width: float = 1.0,
+    synthetic: bool,
+    luminosity: float | None = None,
+    label: str | None = None,
+) -> Figure:
+    """Squared-mass spectra of data and background for every photon-energy set, with ratios.
+
+    Parameters
+    ----------
+    data
+        Mass histogram (axes energy_set, definition, origin, mass), None when blinded.
+    background
+        The same for the expected background, scaled to the luminosity of the data.
+    definition
+        ``"diphoton"`` or ``"recoil"``.
+    bin_width
+        [GeV^2]; edges are the nearest ones of the fine bins.
+    """
+    from alp_coffea.physics.kinematics import signed_square
+
+    with style():
+        count = len(energy_sets) if data is not None else 0
+        figure, (ax, *ratios) = (
+            panels((3, *[0.8] * count), height=5.4 + 0.6 * count) if count else _single()
+        )
+        edges = np.empty(0)
+        for number, energy_set in enumerate(energy_sets):
+            color, marker = (BLUE, ORANGE)[number % 2], "os"[number % 2]
+            spectrum = _spectrum(background, definition, energy_set)
+            fine = signed_square(spectrum.axes[0].edges)
+            if not len(edges):
+                edges, index = _populated_edges(spectrum, fine, bin_width)
+            expected, variance = rebinned(spectrum, index)
+            scale = nominal_width(edges) / np.diff(edges)
+            name = SELECTION.get(energy_set, energy_set)
+            ax.stairs(expected * scale, edges, color=color, lw=1.5, label=f"Background MC, {name}")
+            if data is not None:
+                observed, _ = rebinned(_spectrum(data, definition, energy_set), index)
+                draw_points(ax, edges, observed, color=color, fmt=marker, label=f"Data, {name}")
+                draw_ratio(
+                    ratios[number], edges, observed, expected, variance, color=color, fmt=marker
+                )
+        squared_mass_axes(ax, ratios[-1] if ratios else ax, edges, definition)
+        ax.set_ylim(0, None)
+        room_above(ax, 0.3)
+        ax.set_ylabel(f"Candidates / ({width_text(nominal_width(edges))} GeV$^2$)")
+        ax.legend(loc="upper right", ncols=1 if data is None else 2, columnspacing=1.2)
+        annotate(ax, synthetic=synthetic, label=label, luminosity=luminosity, above=38)
+    return figure
+
+
+def _single() -> tuple[Figure, list[Axes]]:
+    figure, ax = new_figure()
+    return figure, [ax]
+
+
+def _spectrum(histogram: Any, definition: str, energy_set: str) -> Any:
+    """1-D mass spectrum, all candidate origins together."""
+    return histogram[{"energy_set": energy_set, "definition": definition}].project("mass")
+
+
+def _populated_edges(spectrum: Any, fine: Array, bin_width: float) -> tuple[Array, Any]:
+    """Edges every ``bin_width`` [GeV^2] over all but the emptiest ends of a spectrum."""
+    share = np.cumsum(spectrum.values())
+    inside = np.flatnonzero((share > 1e-4 * share[-1]) & (share < (1 - 1e-4) * share[-1]))
+    first, last = fine[inside[0]], fine[inside[-1] + 1]
+    start = np.floor(first / bin_width) * bin_width
+    index = nearest_edges(fine, np.arange(start, last + bin_width, bin_width))
+    return fine[index], index
+
+
+def cutflow(
+    cutflows: Mapping[str, Cutflow],
+    flow: str,
+    *,
+    synthetic: bool,
+    label: str | None = None,
+) -> Figure:
+    """Share of events left after each cut of one flow, by sample."""
+    with style():
+        figure, ax = new_figure(7.0, 4.8)
+        names: list[str] = []
+        for number, (sample, counts) in enumerate(cutflows.items()):
+            steps = counts.steps(flow)
+            if not steps or steps[0].weighted <= 0:
+                continue
+            names = names or [step.cut.replace("_", " ") for step in steps]
+            left = np.array([100 * step.weighted / steps[0].weighted for step in steps])
+            ax.step(
+                np.arange(len(left)),
+                np.where(left > 0, left, np.nan),
+                where="mid",
+                color=CYCLE[number % 6],
+                ls=("-", "--", ":")[number // 6 % 3],
+                label=sample,
+            )
+        ax.set_yscale("log")
+        ax.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor")
+        ax.tick_params(axis="x", which="minor", bottom=False, top=False)
+        ax.set_ylabel("Events left [%]")
+        ax.legend(ncols=2, title=SELECTION.get(flow, flow), loc="best")
+        annotate(ax, synthetic=synthetic, label=label)
+    return figure
