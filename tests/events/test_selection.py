@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from coffea.processor import accumulate
@@ -40,7 +42,7 @@ def test_each_step_counts_events_that_pass_it_and_all_before() -> None:
 )
 def test_chunking_does_not_matter(weight: np.ndarray, passed: np.ndarray, cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), 12]
-    parts = [fill(weight[a:b], passed[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    parts = [fill(weight[a:b], passed[a:b]) for a, b in pairwise(edges)]
     merged = accumulate(parts)
     whole = fill(weight, passed)
     for a, b in zip(merged, whole, strict=True):

@@ -1,0 +1,151 @@
+"""Fit windows: where each mass hypothesis is fitted, and in which bins.
+
+A window spans some peak widths around the peak in m^2 (R0 tables 7.1 and 7.2), is clipped to the
+range that the selection populates, and is an exact union of the histogram's fine bins, grouped
+to about half a peak width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import hist
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from alp_coffea.config import Definition, EnergySet, Scan
+from alp_coffea.errors import ModelError
+from alp_coffea.physics.kinematics import signed_root, signed_square
+from alp_coffea.stats.signal import SignalModel
+
+Array = NDArray[np.float64]
+
+#: Share of the nearby maximum density below which a window's edge is not populated, and how many
+#: bins (of half a peak width) count as nearby. No polynomial of the published orders describes
+#: the turn-on from cluster merging or the endpoint from the photon-energy cut.
+EDGE_SHARE = 0.5
+EDGE_REACH = 20
+#: A window with fewer bins cannot hold the polynomial and a peak.
+MINIMUM_BINS = 12
+
+
+@dataclass(frozen=True)
+class FitWindow:
+    """Window of one mass hypothesis.
+
+    ``index`` (nbins + 1,) are positions in the fine edges of the mass histogram; ``edges``
+    (nbins + 1,) the same as squared masses [GeV^2]; ``note`` says what was clipped.
+    """
+
+    mass: float
+    definition: Definition
+    energy_set: EnergySet
+    order: int
+    index: NDArray[np.intp]
+    edges: Array
+    note: str = ""
+
+    @property
+    def low(self) -> float:
+        """Lower edge as signed root [GeV]."""
+        return float(signed_root(self.edges[0]))
+
+    @property
+    def high(self) -> float:
+        """Upper edge as signed root [GeV]."""
+        return float(signed_root(self.edges[-1]))
+
+    def counts(self, spectrum: Array) -> Array:
+        """Contents of the window's bins from the fine bins of a mass spectrum."""
+        cumulative = np.concatenate(([0.0], np.cumsum(spectrum)))
+        return np.diff(cumulative[self.index])
+
+
+def mass_spectrum(histogram: hist.Hist, definition: str, energy_set: str) -> Array:
+    """Contents (nbins,) of one definition and energy set, all candidate origins together."""
+    selected = histogram[{"energy_set": energy_set, "definition": definition}]
+    return np.asarray(selected.project("mass").values())
+
+
+def fit_window(
+    mass: float,
+    settings: Scan,
+    model: SignalModel,
+    fine_edges: Array,
+    shape: Array,
+    *,
+    definition: Definition | None = None,
+) -> FitWindow:
+    """Window at a mass hypothesis [GeV].
+
+    Parameters
+    ----------
+    fine_edges
+        Edges of the mass histogram, signed roots [GeV].
+    shape
+        Expected background in the fine bins (any normalisation); tells where it is populated.
+    definition
+        Overrides the definition of the settings.
+
+    Raises
+    ------
+    ModelError
+        If hardly any of the window is populated.
+    """
+    definition = definition or settings.definition(mass)
+    energy_set = settings.energy_set(mass)
+    row = settings.window(mass, definition)
+    mu = float(model.mu(mass, definition, energy_set))
+    sigma = float(model.sigma(mass, definition, energy_set))
+    low, high = mu - row.left * sigma, mu + row.right * sigma
+
+    squares = signed_square(fine_edges)
+    index = _groups(squares, low, high, sigma / 2)
+    counts = np.diff(np.concatenate(([0.0], np.cumsum(shape)))[index])
+    first, last = _populated(counts / np.diff(squares[index]))
+    clipped = []
+    if first > 0:
+        clipped.append(f"low edge clipped to {float(fine_edges[index[first]]):.3f} GeV")
+    if last < len(counts):
+        clipped.append(f"high edge clipped to {float(fine_edges[index[last]]):.3f} GeV")
+    index = index[first : max(last, first) + 1]
+    if len(index) - 1 < MINIMUM_BINS or not (squares[index[0]] < mu < squares[index[-1]]):
+        raise ModelError(
+            f"mass {mass:g} GeV ({definition}): only {max(len(index) - 1, 0)} of the window's bins "
+            f"between {float(signed_root(low)):.3f} and {float(signed_root(high)):.3f} GeV are "
+            "populated by the selection"
+        )
+    return FitWindow(
+        mass, definition, energy_set, row.order, index, squares[index], "; ".join(clipped)
+    )
+
+
+def _groups(squares: Array, low: float, high: float, step: float) -> NDArray[np.intp]:
+    """Fine edges nearest to a uniform grid in m^2, the outermost snapped outward."""
+    low, high = max(low, squares[0]), min(high, squares[-1])
+    bins = max(int(np.ceil((high - low) / step)), 1)
+    grid = np.linspace(low, high, bins + 1)
+    index = np.searchsorted(squares, grid)  # first fine edge at or above
+    below = np.maximum(index - 1, 0)
+    nearer = np.abs(squares[below] - grid) < np.abs(squares[index] - grid)
+    index = np.where(nearer, below, index)
+    index[0] = max(int(np.searchsorted(squares, low, side="right")) - 1, 0)
+    index[-1] = min(int(np.searchsorted(squares, high)), len(squares) - 1)
+    return np.unique(index)
+
+
+def _populated(density: Array) -> tuple[int, int]:
+    """First and one-past-last bin between a turn-on and an endpoint.
+
+    A window's edge lies on one of them where the density is below ``EDGE_SHARE`` of its maximum
+    over the ``EDGE_REACH`` bins further in; smooth spectra, however steep, vary less than that.
+    """
+    smooth = np.convolve(np.pad(density, 2, mode="edge"), np.full(5, 0.2), mode="valid")
+    return _first_populated(smooth), len(smooth) - _first_populated(smooth[::-1])
+
+
+def _first_populated(density: Array) -> int:
+    ahead = sliding_window_view(np.pad(density, (0, EDGE_REACH)), EDGE_REACH + 1).max(axis=1)
+    populated = (density > 0) & (density >= EDGE_SHARE * ahead)
+    return int(np.argmax(populated)) if populated.any() else len(density)

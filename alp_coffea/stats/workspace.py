@@ -1,0 +1,145 @@
+"""One pyhf workspace per mass hypothesis: the single definition of the statistical model.
+
+Signal: the interpolated peak, scaled by the cross section (the parameter of interest, in units
+of ``Point.unit``), with Gaussian-constrained efficiency, luminosity and width. Background: the
+Bernstein polynomials in m^2, one sample with its own non-negative factor each.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alp_coffea.config import Nuisances, efficiency_uncertainty
+from alp_coffea.errors import ModelError
+from alp_coffea.stats.background import FitWindow
+from alp_coffea.stats.shapes import bernstein
+from alp_coffea.stats.signal import SignalModel
+
+Array = NDArray[np.float64]
+
+#: Name of the parameter of interest in every workspace.
+POI = "sigma"
+#: Largest background factor, in units of a flat background: steep spectra need a few tens.
+BACKGROUND_BOUND = 1000.0
+
+
+@dataclass(frozen=True)
+class Point:
+    """One mass hypothesis ready to be fitted.
+
+    ``unit`` [pb] is the cross section at which the parameter of interest is one; ``workspace``
+    a pyhf workspace; ``efficiency`` and ``width`` [GeV] what went into it.
+    """
+
+    window: FitWindow
+    workspace: dict[str, Any]
+    unit: float
+    efficiency: float
+    width: float
+    n_data: float
+
+
+def build_point(
+    window: FitWindow,
+    model: SignalModel,
+    observed: Array,
+    *,
+    luminosity: float,
+    nuisances: Nuisances,
+) -> Point:
+    """Workspace of one mass hypothesis.
+
+    Parameters
+    ----------
+    observed
+        Events in the window's bins, shape (nbins,).
+    luminosity
+        Integrated luminosity of the observed events [1/pb].
+
+    Raises
+    ------
+    ModelError
+        If the efficiency is not positive or the window holds no events.
+    """
+    mass, definition, energy_set = window.mass, window.definition, window.energy_set
+    efficiency = float(model.efficiency(mass, definition, energy_set))
+    total = float(observed.sum())
+    if efficiency <= 0 or total <= 0:
+        raise ModelError(
+            f"mass {mass:g} GeV: efficiency {efficiency:.3g} and {total:g} events in the window; "
+            "both must be positive"
+        )
+
+    def peak(width_scale: float = 1.0) -> Array:
+        return model.template(window.edges, mass, definition, energy_set, width_scale=width_scale)
+
+    nominal = peak()
+    unit = _unit(nominal, observed, efficiency * luminosity)
+    signal_yield = luminosity * efficiency * unit
+    signal_modifiers: list[dict[str, Any]] = [
+        {"name": POI, "type": "normfactor", "data": None},
+        *_normsys("efficiency", efficiency_uncertainty(nuisances, mass)),
+        *_normsys("luminosity", nuisances.luminosity),
+    ]
+    if nuisances.width > 0:
+        low, high = peak(1 - nuisances.width), peak(1 + nuisances.width)
+        data = {
+            "lo_data": (signal_yield * low).tolist(),
+            "hi_data": (signal_yield * high).tolist(),
+        }
+        signal_modifiers.append({"name": "width", "type": "histosys", "data": data})
+    samples = [
+        {
+            "name": "signal",
+            "data": (signal_yield * nominal).tolist(),
+            "modifiers": signal_modifiers,
+        }
+    ]
+    basis = bernstein(window.edges, window.order)
+    factors = [f"background_{k}" for k in range(window.order + 1)]
+    samples += [
+        {
+            "name": name,
+            "data": (total * polynomial).tolist(),
+            "modifiers": [{"name": name, "type": "normfactor", "data": None}],
+        }
+        for name, polynomial in zip(factors, basis, strict=True)
+    ]
+    parameters = [{"name": POI, "inits": [1.0], "bounds": [[0.0, 1000.0]]}]
+    parameters += [
+        {"name": name, "inits": [1.0], "bounds": [[0.0, BACKGROUND_BOUND]]} for name in factors
+    ]
+    workspace = {
+        "channels": [{"name": "window", "samples": samples}],
+        "observations": [{"name": "window", "data": observed.tolist()}],
+        "measurements": [
+            {
+                "name": f"cross section in units of {unit:g} pb at m = {mass:.4f} GeV",
+                "config": {"poi": POI, "parameters": parameters},
+            }
+        ],
+        "version": "1.0.0",
+    }
+    width = float(model.width(mass, definition, energy_set))
+    return Point(window, workspace, unit, efficiency, width, total)
+
+
+def _normsys(name: str, uncertainty: float) -> list[dict[str, Any]]:
+    if uncertainty == 0:
+        return []
+    data = {"lo": 1 - uncertainty, "hi": 1 + uncertainty}
+    return [{"name": name, "type": "normsys", "data": data}]
+
+
+def _unit(fractions: Array, observed: Array, per_pb: float) -> float:
+    """A round cross section [pb] near the expected limit: twice the counting error on sigma."""
+    weight = fractions**2 / np.maximum(observed, 1.0)
+    estimate = 2 / math.sqrt(weight.sum()) / per_pb
+    exponent = math.floor(math.log10(estimate))
+    leading = min((1.0, 2.0, 5.0), key=lambda digit: abs(digit - estimate / 10**exponent))
+    return float(f"{leading}e{exponent}")
