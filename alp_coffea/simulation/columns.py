@@ -71,12 +71,14 @@ class Particles:
     def of(cls, events: GeneratedEvents) -> Particles:
         """The particles of generated events of one process."""
         count, rows = events.p4.shape[:2]
+        present = events.p4[:, :, 0] > 0.0
+        keep = present.ravel()
         return cls(
-            p4=events.p4.reshape(-1, 4),
-            pdg=np.tile(np.array(events.pdg, np.int64), count),
-            mother=np.tile(np.array(events.mother, np.int64), count),
-            stable=np.tile(np.arange(rows) < events.final, count),
-            offsets=np.arange(count + 1, dtype=np.int64) * rows,
+            p4=events.p4.reshape(-1, 4)[keep],
+            pdg=np.tile(np.array(events.pdg, np.int64), count)[keep],
+            mother=np.tile(np.array(events.mother, np.int64), count)[keep],
+            stable=np.tile(np.arange(rows) < events.final, count)[keep],
+            offsets=np.concatenate([[0], np.cumsum(present.sum(axis=1))]).astype(np.int64),
         )
 
 

@@ -28,13 +28,22 @@ from alp_coffea.simulation.sampling import (
     parameters,
 )
 
-#: process name -> module; imported, and compiled or read from numba's cache, on first use
-_MODULES: Final = {
-    "signal": "strahlung",
-    "ggg": "ggg",
+#: process name -> module and attribute; imported, and compiled or read from numba's cache, on
+#: first use
+_PROCESSES: Final = {
+    "signal": ("strahlung", "PROCESS"),
+    "ggg": ("ggg", "PROCESS"),
+    "gg": ("gg", "PROCESS"),
+    "eeg": ("eeg", "PROCESS"),
+    "ee": ("ee", "PROCESS"),
+    "pi0g": ("mesons", "PI0G"),
+    "etag": ("mesons", "ETAG"),
+    "etaprimeg": ("mesons", "ETAPRIMEG"),
+    "mumug": ("mumug", "PROCESS"),
+    "mumu": ("mumu", "PROCESS"),
 }
 #: names that :func:`cross_section` and :func:`generate` know
-PROCESSES: Final = tuple(_MODULES)
+PROCESSES: Final = tuple(_PROCESSES)
 
 #: Generator cuts of samples for a three-photon analysis: every photon in the calorimeter
 #: (12.0-155.0 degrees in the lab) with some margin for the angular resolution, with an energy
@@ -55,14 +64,16 @@ class GeneratedEvents:
     Attributes
     ----------
     p4
-        Four-momenta (E, px, py, pz) [GeV], shape (n, k, 4), collision CM frame.
+        Four-momenta (E, px, py, pz) [GeV], shape (n, k, 4), collision CM frame; zeros for a
+        particle that an event does not have.
     pdg, mother
         PDG code of each of the k particles and of its mother (0: none).
     final
         The first ``final`` particles are stable; the rest are resonances.
     weight
         Event weight, shape (n,): 1 for unweighted events (the rare event above the unweighting
-        maximum carries its excess), pb per point for weighted ones.
+        maximum carries its excess), pb per point for weighted ones. For the meson processes times
+        the branching fraction into two photons.
     first
         Number of the first event in the seed's sequence.
     """
@@ -81,12 +92,12 @@ def find_process(name: str) -> Process:
 
     Raises PhysicsError for an unknown name.
     """
-    if name not in _MODULES:
+    if name not in _PROCESSES:
         raise PhysicsError(
             f"unknown process '{name}'{suggest(name, PROCESSES)}; known: {', '.join(PROCESSES)}"
         )
-    module = importlib.import_module(f"alp_coffea.simulation.{_MODULES[name]}")
-    process = module.PROCESS
+    module, attribute = _PROCESSES[name]
+    process = getattr(importlib.import_module(f"alp_coffea.simulation.{module}"), attribute)
     assert isinstance(process, Process)
     return process
 
@@ -258,6 +269,7 @@ def generate_with_cuts(
         fill_weighted(found.propose, key, first, values, p4, weight)
     else:
         fill_unweighted(found.propose, key, first, values, _HEAD_ROOM * maximum, p4, weight)
+    weight *= found.branching
     return GeneratedEvents(process, p4, found.pdg, found.mother, found.final, weight, first)
 
 
@@ -308,13 +320,13 @@ def _check_cuts(process: Process, beams: Beams, cuts: Cuts) -> None:
         raise PhysicsError(
             f"{where}: sqrt_s_min = {cuts.sqrt_s_min} GeV must lie in [0, {beams.sqrt_s:.4g})"
         )
-    if process.singular and not (
-        cuts.energy_min > 0 and cuts.theta_min > 0 and cuts.theta_max < math.pi
-    ):
+    angles = cuts.theta_min > 0 and cuts.theta_max < math.pi
+    if (process.singular and not angles) or (process.soft and cuts.energy_min == 0):
+        needed = "energy_min > 0, theta_min > 0" if process.soft else "theta_min > 0"
         raise PhysicsError(
             f"{where}: the leading-order cross section is infinite for energy_min = "
             f"{cuts.energy_min} GeV, theta in [{cuts.theta_min}, {cuts.theta_max}] rad; give "
-            "energy_min > 0, theta_min > 0 and theta_max < pi"
+            f"{needed} and theta_max < pi"
         )
 
 

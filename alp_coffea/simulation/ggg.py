@@ -134,4 +134,5 @@ PROCESS: Final = Process(
     final=3,
     photons=3,
     singular=True,
+    soft=True,
 )

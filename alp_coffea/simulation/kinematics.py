@@ -106,22 +106,80 @@ def passes(parameters, p4, photons, final):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def decay_massless(state, parent, first, second):  # type: ignore[no-untyped-def]
-    """Isotropic two-body decay of ``parent`` (E, px, py, pz) into two massless particles."""
-    mass2 = parent[0] ** 2 - parent[1] ** 2 - parent[2] ** 2 - parent[3] ** 2
-    mass = math.sqrt(max(mass2, 0.0))
-    cosine = 2.0 * draw(state) - 1.0
-    phi = 2.0 * math.pi * draw(state)
+def photon_energy_min(parameters, direction, x1, x2):  # type: ignore[no-untyped-def]
+    """Partonic energy [GeV] at which a photon in ``direction`` (1, n) meets the energy cut."""
+    root = math.sqrt(x1 * x2)
+    cosh = 0.5 * (x1 + x2) / root
+    sinh = 0.5 * (x1 - x2) / root
+    energy = cosh + sinh * direction[3]
+    if parameters[LAB] == 1.0:
+        pz = sinh + cosh * direction[3]
+        energy = _row(parameters, MATRIX, energy, direction[1], direction[2], pz)
+    return parameters[E_MIN] / energy
+
+
+@njit(cache=True)
+def set_direction(out, cosine, phi):  # type: ignore[no-untyped-def]
+    """Lightlike unit vector (1, n) at polar angle ``cosine`` and azimuth ``phi``."""
+    sine = math.sqrt(max(0.0, 1.0 - cosine * cosine))
+    out[0] = 1.0
+    out[1] = sine * math.cos(phi)
+    out[2] = sine * math.sin(phi)
+    out[3] = cosine
+
+
+@njit(cache=True)
+def around(out, axis, cosine, phi):  # type: ignore[no-untyped-def]
+    """Unit vector at polar angle ``cosine`` and azimuth ``phi`` around the unit vector ``axis``."""
+    sine = math.sqrt(max(0.0, 1.0 - cosine * cosine))
+    transverse = math.hypot(axis[1], axis[2])
+    if transverse == 0.0:
+        set_direction(out, math.copysign(cosine, axis[3]), phi)
+        return
+    a, b = sine * math.cos(phi), sine * math.sin(phi)
+    ux, uy = axis[1] / transverse, axis[2] / transverse
+    out[0] = 1.0
+    out[1] = cosine * axis[1] + a * axis[3] * ux - b * uy
+    out[2] = cosine * axis[2] + a * axis[3] * uy + b * ux
+    out[3] = cosine * axis[3] - a * transverse
+
+
+@njit(cache=True)
+def set_pair(p4, energy, momentum, cosine, phi):  # type: ignore[no-untyped-def]
+    """Back-to-back particles of equal energy and momentum in rows 0 and 1."""
     sine = math.sqrt(1.0 - cosine * cosine)
-    half = 0.5 * mass
-    qx, qy, qz = half * sine * math.cos(phi), half * sine * math.sin(phi), half * cosine
-    # boost of (half, q) along the parent's momentum
-    scalar = (parent[1] * qx + parent[2] * qy + parent[3] * qz) / mass
-    energy = 0.5 * parent[0] + scalar
-    factor = (half + energy) / (parent[0] + mass)
-    first[0] = energy
-    first[1] = qx + factor * parent[1]
-    first[2] = qy + factor * parent[2]
-    first[3] = qz + factor * parent[3]
+    p4[0, 0] = p4[1, 0] = energy
+    p4[0, 1] = momentum * sine * math.cos(phi)
+    p4[0, 2] = momentum * sine * math.sin(phi)
+    p4[0, 3] = momentum * cosine
+    for i in range(1, 4):
+        p4[1, i] = -p4[0, i]
+
+
+@njit(cache=True)
+def boost_from_rest(p4, parent):  # type: ignore[no-untyped-def]
+    """Boost ``p4`` from the rest frame of ``parent`` to the frame parent is given in, in place."""
+    square = parent[1] ** 2 + parent[2] ** 2 + parent[3] ** 2
+    mass = math.sqrt(max(parent[0] ** 2 - square, 0.0))
+    scalar = (parent[1] * p4[1] + parent[2] * p4[2] + parent[3] * p4[3]) / mass
+    energy = p4[0] * parent[0] / mass + scalar
+    factor = (p4[0] + energy) / (parent[0] + mass)
+    p4[0] = energy
+    for i in range(1, 4):
+        p4[i] += factor * parent[i]
+
+
+@njit(cache=True)
+def decay_massless(state, parent, first, second):  # type: ignore[no-untyped-def]
+    """Isotropic two-body decay of ``parent`` (E, px, py, pz) into two massless particles.
+
+    ``second`` may be the array of ``parent``.
+    """
+    square = parent[1] ** 2 + parent[2] ** 2 + parent[3] ** 2
+    half = 0.5 * math.sqrt(max(parent[0] ** 2 - square, 0.0))
+    set_direction(first, 2.0 * draw(state) - 1.0, 2.0 * math.pi * draw(state))
+    for i in range(4):
+        first[i] *= half
+    boost_from_rest(first, parent)
     for i in range(4):
         second[i] = parent[i] - first[i]

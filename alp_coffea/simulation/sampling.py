@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -39,8 +39,11 @@ class Process:
 
     ``pdg`` and ``mother`` are PDG codes per row (mother 0: none); the first ``final`` rows are
     final-state particles, of which the first ``photons`` are photons, the rest resonances.
-    ``options`` names the physics parameters it takes, ``singular`` says that the cross section
-    is infinite without cuts on photon energy and angles.
+    ``options`` names the physics parameters it takes. ``singular`` says that the cross section
+    is infinite without a cut on angles, ``soft`` also without one on photon energies.
+    ``constants`` follow the options in the kernel's parameters. ``branching`` is the fraction of
+    the cross section that the generated decay stands for, a factor of the event weight.
+    A row of zeros is a particle that the event does not have.
     """
 
     name: str
@@ -51,7 +54,9 @@ class Process:
     photons: int
     options: tuple[str, ...] = ()
     singular: bool = False
-    constants: tuple[float, ...] = field(default=())
+    soft: bool = False
+    constants: tuple[float, ...] = ()
+    branching: float = 1.0
 
 
 @dataclass(frozen=True)
