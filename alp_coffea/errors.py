@@ -47,6 +47,18 @@ class MissingFieldError(InputError, AttributeError):
     """A processor asked for a branch that the file does not have."""
 
 
+class WrongTypeError(InputError):
+    """A column holds something other than the numbers it should."""
+
+
+class JoinError(InputError):
+    """Trees that should be joined do not have the same events."""
+
+
+class DuplicateEventError(InputError):
+    """One event identity appears more than once."""
+
+
 class EmptyFileError(InputError):
     """A tree without entries."""
 
