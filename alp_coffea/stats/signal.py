@@ -40,7 +40,7 @@ class PeakFit:
     """Crystal Ball fit to the truth-matched candidates at one simulated mass.
 
     ``mass`` [GeV]; ``mu`` and ``sigma`` with errors [GeV^2]; ``alpha`` is positive, the side of
-    the tail follows from the definition; ``efficiency`` is selected true candidates per signal
+    the tail follows from the definition; ``n`` without error was fixed; ``efficiency`` is selected true candidates per signal
     event at the Born cross section.
     """
 
@@ -55,6 +55,7 @@ class PeakFit:
     alpha: float
     alpha_error: float
     n: float
+    n_error: float
     chi2: float
     ndf: int
     efficiency: float
@@ -123,15 +124,30 @@ def fit_signal(
     for definition in definitions:
         for energy_set in {p.energy_set: None for p in peaks}:
             group = [p for p in peaks if (p.definition, p.energy_set) == (definition, energy_set)]
-            # alpha and n are nearly degenerate: a common n makes alpha smooth in mass
-            free = [peak.fit() for peak in group]
-            powers = [fit.n for fit in free if fit.converged]
-            common = float(np.median(powers)) if powers else None
+            powers = _smooth_powers([peak.fit() for peak in group])
             for peak in group:
-                fits.append(peak.fit(n=common))
+                fits.append(peak.fit(n=powers(peak.sample.mass)))
                 if progress is not None:
                     progress(len(fits), len(peaks))
     return SignalModel(tuple(fits), sqrt_s)
+
+
+def _smooth_powers(fits: list[PeakFit]) -> Callable[[float], float]:
+    """The tail's power as a smooth function of mass.
+
+    alpha and n are nearly degenerate: with n smooth in mass, alpha is too.
+    """
+    good = [fit for fit in fits if fit.converged]
+    if len(good) < 2:
+        return lambda _: good[0].n if good else 3.0
+    curve = _Curve(
+        "log n",
+        [fit.mass for fit in good],
+        [math.log(fit.n) for fit in good],
+        [max(fit.n_error / fit.n, 1e-3) for fit in good],
+    )
+    low, high = good[0].mass, good[-1].mass
+    return lambda mass: max(math.exp(float(curve(min(max(mass, low), high)))), 1.05)
 
 
 @dataclass
@@ -228,6 +244,7 @@ class _Peak:
             alpha=value["alpha"],
             alpha_error=error["alpha"],
             n=value["power"],
+            n_error=error["power"] if n is None else 0.0,
             chi2=chi2,
             ndf=max(bins - 1 - (3 if n is not None else 4), 1),
             efficiency=self.efficiency,
@@ -333,6 +350,8 @@ class SignalModel:
                 [f.mu_error / f.sigma for f in fits],
             ),
             "alpha": curve("alpha", [f.alpha for f in fits], [f.alpha_error for f in fits]),
+            # smooth already: see fit_signal
+            "n": curve("n", [f.n for f in fits], [0.0] * len(fits)),
             "efficiency": curve(
                 "efficiency", [f.efficiency for f in fits], [f.efficiency_error for f in fits]
             ),
@@ -361,6 +380,14 @@ class SignalModel:
         sigma = self.sigma(mass, definition, energy_set)
         return np.asarray(np.asarray(mass, float) ** 2 + shift * sigma)
 
+    def alpha(self, mass: ArrayLike, definition: str, energy_set: str) -> Array:
+        """Distance of the tail from the peak, in widths."""
+        return np.asarray(self._curve(definition, energy_set, "alpha")(mass))
+
+    def n(self, mass: ArrayLike, definition: str, energy_set: str) -> Array:
+        """Power of the tail."""
+        return np.asarray(self._curve(definition, energy_set, "n")(mass))
+
     def efficiency(self, mass: ArrayLike, definition: str, energy_set: str) -> Array:
         """Selected true candidates per signal event at the Born cross section."""
         return np.asarray(self._curve(definition, energy_set, "efficiency")(mass))
@@ -378,14 +405,13 @@ class SignalModel:
 
         ``width_scale`` stretches sigma, for resolution uncertainties.
         """
-        fits = self.of(definition, energy_set)
         return np.asarray(
             crystal_ball(
                 edges,
                 self.mu(mass, definition, energy_set),
                 width_scale * self.sigma(mass, definition, energy_set),
-                TAIL_SIDE[definition] * self._curve(definition, energy_set, "alpha")(mass),
-                fits[0].n,
+                TAIL_SIDE[definition] * self.alpha(mass, definition, energy_set),
+                self.n(mass, definition, energy_set),
             )
         )
 
