@@ -263,7 +263,7 @@ def peak(
                 rf"$\mu$ = {_with_error(fit.mu, fit.mu_error)} GeV$^2$",
                 rf"$\sigma$ = {_with_error(fit.sigma, fit.sigma_error)} GeV$^2$",
                 rf"$\alpha$ = {_with_error(fit.alpha, fit.alpha_error)}",
-                rf"$n$ = {fit.n:.3g}",
+                rf"$n$ = {_with_error(fit.n, fit.n_error)}",
                 rf"$\chi^2$/ndf = {fit.chi2:.1f} / {fit.ndf}",
             )
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,42 +65,37 @@ def draw_interpolated(
 def interpolation(
     model: SignalModel, *, synthetic: bool = True, label: str | None = None
 ) -> Figure:
-    """Fitted width, peak shift and tail parameter of every simulated mass, with their curves.
+    """Fitted width, peak shift and tail of every simulated mass, with their curves.
 
-    Returns a figure of three panels over mass.
+    Returns a figure of four panels over mass.
     """
     with style():
-        figure, axes = panels((1, 1, 1), width=7.0, height=7.2)
+        figure, axes = panels((1, 1, 1, 1), width=7.0, height=8.6)
         for (definition, energy_set), color, marker in zip(
             _groups(model), CYCLE, "osD^vP", strict=False
         ):
             fits = model.of(definition, energy_set)
             mass, curve_mass = np.array([f.mass for f in fits]), _between(fits)
 
-            def curve(
-                function: Callable[..., Array],
-                at: Array = curve_mass,
-                key: tuple[str, str] = (definition, energy_set),
-            ) -> Array:
-                return function(at, *key)
-
-            sigma = curve(model.sigma)
+            key = (definition, energy_set)
+            shift = (model.mu(curve_mass, *key) - curve_mass**2) / model.sigma(curve_mass, *key)
             rows = (
                 (
                     [f.width * 1e3 for f in fits],
-                    [f.width / f.sigma * f.sigma_error * 1e3 for f in fits],
-                    curve(model.width) * 1e3,
+                    [f.sigma_error / (2 * f.mass) * 1e3 for f in fits],
+                    model.width(curve_mass, *key) * 1e3,
                 ),
                 (
                     [(f.mu - f.mass**2) / f.sigma for f in fits],
                     [f.mu_error / f.sigma for f in fits],
-                    (curve(model.mu) - curve_mass**2) / sigma,
+                    shift,
                 ),
                 (
                     [f.alpha for f in fits],
                     [f.alpha_error for f in fits],
-                    model._curve(definition, energy_set, "alpha")(curve_mass),
+                    model.alpha(curve_mass, *key),
                 ),
+                ([f.n for f in fits], [f.n_error for f in fits], model.n(curve_mass, *key)),
             )
             for ax, (value, error, line) in zip(axes, rows, strict=True):
                 draw_interpolated(
@@ -120,6 +114,7 @@ def interpolation(
         axes[1].set_ylabel(r"$(\mu - m_a^2)\,/\,\sigma_{\mathrm{CB}}$")
         axes[1].axhline(0, color=GREY, lw=0.7)
         axes[2].set_ylabel(r"$\alpha$")
+        axes[3].set_ylabel("$n$")
         _mass_axis(axes[-1], model)
         handles, names = axes[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper center", ncols=2, columnspacing=1.2)
