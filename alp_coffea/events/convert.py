@@ -17,12 +17,13 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import pyarrow.parquet
 
+from alp_coffea.conversion_settings import ConversionSettings
 from alp_coffea.errors import (
     ConfigurationError,
     EmptyFileError,
@@ -32,7 +33,6 @@ from alp_coffea.errors import (
 )
 from alp_coffea.events import candidate_rows, event_trees
 from alp_coffea.events.canonical_writer import CONVERSION_KEY, Writer
-from alp_coffea.events.columns import COLLECTIONS, ColumnMap
 from alp_coffea.events.opening import (
     file_identity,
     open_root,
@@ -45,49 +45,6 @@ from alp_coffea.events.sources import OpenTree, guess_collection
 
 #: Part of every digest: raise it when the same input gives different output.
 VERSION: Final = 1
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How foreign files are to be read.
-
-    Attributes
-    ----------
-    trees
-        Tree name to collection (``Photon``, ``Track``, ``Truth``), or to ``Event`` for a tree
-        of event-level numbers; for candidate rows to ``Candidates``. Empty: all trees with event
-        identity, collections guessed from their names and columns.
-    fields
-        Column map, see ``events.columns``. Empty: common naming conventions.
-    join
-        ``strict`` demands that joined trees have the same events in the same order;
-        ``identity`` matches them by identity, an event absent from a tree having no objects
-        there.
-    missing_value
-        A number that stands for "missing" (old releases: -999) and becomes NaN.
-    degrees
-        Canonical fields that are stored in degrees and become rad.
-    """
-
-    trees: Mapping[str, str] = field(default_factory=dict)
-    fields: ColumnMap = field(default_factory=dict)
-    join: Literal["strict", "identity"] = "strict"
-    missing_value: float | None = None
-    degrees: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        allowed = (*COLLECTIONS, "Event", "Candidates")
-        for tree, collection in self.trees.items():
-            if collection not in allowed:
-                raise ConfigurationError(
-                    f"trees: '{tree}: {collection}' names no collection"
-                    f"{suggest(collection, allowed)} (allowed: {', '.join(allowed)})"
-                )
-        if self.join not in ("strict", "identity"):
-            raise ConfigurationError(
-                f"join: '{self.join}' must be 'strict' or 'identity'"
-                f"{suggest(self.join, ('strict', 'identity'))}"
-            )
 
 
 @dataclass(frozen=True)
@@ -156,7 +113,7 @@ class ConversionReport:
 def convert(
     paths: Sequence[str | Path],
     output: str | Path,
-    settings: Settings | None = None,
+    settings: ConversionSettings | None = None,
     *,
     step: int = 100_000,
 ) -> ConversionReport:
@@ -179,7 +136,7 @@ def convert(
     ConfigurationError
         If the settings fit no tree, or leave open which tree is which collection.
     """
-    settings = settings or Settings()
+    settings = settings or ConversionSettings()
     with ExitStack() as stack:
         trees = _open(stack, [str(path) for path in paths], settings)
         return _convert(trees, Path(output), settings, step, _digest(trees, settings))
@@ -188,7 +145,7 @@ def convert(
 def convert_cached(
     paths: Sequence[str | Path],
     folder: str | Path,
-    settings: Settings | None = None,
+    settings: ConversionSettings | None = None,
     *,
     step: int = 100_000,
 ) -> tuple[Path, ConversionReport]:
@@ -197,7 +154,7 @@ def convert_cached(
     The name carries a digest of the identities of the sources, the settings and the converter's
     version, so a changed input is converted anew. Safe to call from several processes.
     """
-    settings = settings or Settings()
+    settings = settings or ConversionSettings()
     with ExitStack() as stack:
         trees = _open(stack, [str(path) for path in paths], settings)
         digest = _digest(trees, settings)
@@ -220,7 +177,7 @@ def read_report(path: str | Path) -> ConversionReport:
     return ConversionReport.from_json(json.loads(metadata[CONVERSION_KEY]))
 
 
-def _open(stack: ExitStack, paths: Sequence[str], settings: Settings) -> list[OpenTree]:
+def _open(stack: ExitStack, paths: Sequence[str], settings: ConversionSettings) -> list[OpenTree]:
     """The trees to convert, each with its collection."""
     found: list[OpenTree] = []
     skipped: list[str] = []
@@ -297,7 +254,7 @@ def _with_collections(trees: list[OpenTree]) -> list[OpenTree]:
     return decided
 
 
-def _digest(trees: Sequence[OpenTree], settings: Settings) -> str:
+def _digest(trees: Sequence[OpenTree], settings: ConversionSettings) -> str:
     content = {
         "version": VERSION,
         "settings": asdict(settings),
@@ -307,7 +264,7 @@ def _digest(trees: Sequence[OpenTree], settings: Settings) -> str:
 
 
 def _convert(
-    trees: Sequence[OpenTree], output: Path, settings: Settings, step: int, digest: str
+    trees: Sequence[OpenTree], output: Path, settings: ConversionSettings, step: int, digest: str
 ) -> ConversionReport:
     if step < 1:
         raise ConfigurationError(f"step = {step} must be at least 1 entry")

@@ -15,6 +15,8 @@ from foreign import candidate_rows, list_tree, make_events, take, write_lists, w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from alp_coffea.conversion_settings import ConversionSettings as Settings
+from alp_coffea.conversion_settings import load_settings
 from alp_coffea.errors import (
     AlpCoffeaError,
     ConfigurationError,
@@ -28,7 +30,7 @@ from alp_coffea.errors import (
     UnreadableFileError,
     WrongTypeError,
 )
-from alp_coffea.events.convert import Settings, convert, convert_cached, read_report
+from alp_coffea.events.convert import convert, convert_cached, read_report
 from alp_coffea.events.opening import readable
 from alp_coffea.events.schema import AlpSchema
 
@@ -302,15 +304,40 @@ def test_unclear_and_repeated_collections(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("text", "message"),
     [
-        ({"trees": {"x": "Photons"}}, "'x: Photons' names no collection; did you mean 'Photon'"),
-        ({"join": "identify"}, "'identify' must be .*did you mean 'identity'"),
+        ("trees: {x: Photons}", "'x: Photons' names no collection; did you mean 'Photon'"),
+        ("trees: [x]", "trees: expected a mapping"),
+        ("fields: {Photon.E: 3}", "'Photon.E: 3' must be a column name or a list"),
+        ("join: identify", "'identify' must be .*did you mean 'identity'"),
+        ("missing_value: none", "missing_value: 'none' must be a number"),
+        ("degrees: [phi]", "degrees: .* such as Photon.phi"),
+        ("degres: [Photon.phi]", "unknown key 'degres'; did you mean 'degrees'"),
+        ("- 1", "expected a mapping with the keys trees"),
+        ("a: [", "not valid YAML"),
     ],
 )
-def test_settings_are_checked(arguments, message):
-    with pytest.raises(ConfigurationError, match=message):
-        Settings(**arguments)
+def test_settings_are_checked(tmp_path, text, message):
+    (tmp_path / "map.yaml").write_text(text)
+    with pytest.raises(ConfigurationError, match=rf"map\.yaml: .*{message}"):
+        load_settings(tmp_path / "map.yaml")
+
+
+def test_settings_from_yaml(tmp_path):
+    (tmp_path / "map.yaml").write_text(
+        "trees: {variables: Candidates}\n"
+        "fields: {'Photon.*': ['ALP_gamma{i}_*', 'recoil_*'], Track.dr: []}\n"
+        "join: identity\nmissing_value: -999\ndegrees: [Photon.phi]\n"
+    )
+    assert load_settings(tmp_path / "map.yaml") == Settings(
+        trees={"variables": "Candidates"},
+        fields={"Photon.*": ["ALP_gamma{i}_*", "recoil_*"], "Track.dr": []},
+        join="identity",
+        missing_value=-999,
+        degrees=["Photon.phi"],
+    )
+    with pytest.raises(ConfigurationError, match=r"no such file; did you mean 'map\.yaml'"):
+        load_settings(tmp_path / "mop.yaml")
 
 
 def test_column_map_for_a_missing_tree(tmp_path):
@@ -531,11 +558,21 @@ def test_missing_file_and_folder(tmp_path, damaged):
         converted(tmp_path, tmp_path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_unreadable_permission(damaged, tmp_path):
-    damaged.chmod(0)
-    with pytest.raises(UnreadableFileError, match="permission denied"):
-        converted(damaged, tmp_path)
+@pytest.fixture
+def ordinary_user():
+    """Root may read everything: become nobody for a while."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(user)
+
+
+def test_unreadable_permission(ordinary_user):
+    with tempfile.NamedTemporaryFile(suffix=".root") as file:
+        Path(file.name).chmod(0)
+        with pytest.raises(UnreadableFileError, match="permission denied"):
+            convert([file.name], "out.parquet")
 
 
 def test_permission_error_of_a_reader_is_named():
