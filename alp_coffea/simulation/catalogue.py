@@ -110,7 +110,7 @@ def _make(sample: Sample, beams: BeamSettings, folder: Path, seed: int, number: 
         "mass": sample.mass,
         "coupling": sample.coupling,
     }
-    cuts = {
+    cuts: dict[str, Any] = {
         "energy_min": how.cuts.energy_min,
         "theta_min": _radians(how.cuts.theta_min),
         "theta_max": _radians(how.cuts.theta_max),

@@ -40,8 +40,8 @@ class PeakFit:
     """Crystal Ball fit to the truth-matched candidates at one simulated mass.
 
     ``mass`` [GeV]; ``mu`` and ``sigma`` with errors [GeV^2]; ``alpha`` is positive, the side of
-    the tail follows from the definition; ``n`` without error was fixed; ``efficiency`` is selected true candidates per signal
-    event at the Born cross section.
+    the tail follows from the definition; ``n`` without error was fixed; ``efficiency`` is
+    selected true candidates per signal event at the Born cross section.
     """
 
     mass: float
@@ -372,7 +372,7 @@ class SignalModel:
 
     def width(self, mass: ArrayLike, definition: str, energy_set: str) -> Array:
         """Resolution in mass, sigma(m^2) / 2m [GeV]."""
-        return self.sigma(mass, definition, energy_set) / (2 * np.asarray(mass, float))
+        return np.asarray(self.sigma(mass, definition, energy_set) / (2 * np.asarray(mass, float)))
 
     def mu(self, mass: ArrayLike, definition: str, energy_set: str) -> Array:
         """Peak position in m^2 [GeV^2]."""

@@ -1,0 +1,326 @@
+"""The ``alp-coffea`` command: a thin layer over the library.
+
+Heavy imports happen inside the subcommands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import alp_coffea
+from alp_coffea.errors import AlpCoffeaError, ConfigurationError, suggest
+
+if TYPE_CHECKING:
+    from alp_coffea.pipeline import Options
+    from alp_coffea.results import Run
+
+OK, INTERNAL_ERROR, USAGE, INPUT_INCOMPLETE, POINTS_FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+_STAGES = ("process", "model", "scan", "report")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in one line with the nearest option."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code (design: 0, 2, 3, 4 or 130)."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    parser, commands = _parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return USAGE
+    if unknown:
+        command = commands[options.command]
+        known = [flag for action in command._actions for flag in action.option_strings]
+        command.error(f"unknown argument {unknown[0]}{suggest(unknown[0].split('=')[0], known)}")
+    try:
+        code: int = options.function(options)
+        return code
+    except AlpCoffeaError as error:
+        if options.verbose:
+            traceback.print_exc()
+        print(f"alp-coffea: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except Exception as error:  # a mistake of ours: the user still gets one line, not a page
+        if options.verbose:
+            raise
+        print(
+            f"alp-coffea: internal error: {type(error).__name__}: {error} "
+            "(repeat with -v for a traceback to report)",
+            file=sys.stderr,
+        )
+        return INTERNAL_ERROR
+    except KeyboardInterrupt:
+        print("alp-coffea: interrupted; what was finished is kept", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    parser = _Parser(prog="alp-coffea", description=alp_coffea.__doc__, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=alp_coffea.__version__)
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    commands: dict[str, argparse.ArgumentParser] = {}
+
+    def command(name: str, function: Callable[[Any], int], text: str) -> argparse.ArgumentParser:
+        sub = subparsers.add_parser(name, help=text, description=text, allow_abbrev=False)
+        sub.set_defaults(function=function)
+        sub.add_argument("-v", "--verbose", action="store_true", help="show tracebacks of errors")
+        commands[name] = sub
+        return sub
+
+    _add_run(command("run", _run, "From ntuples to limits: run the stages of an analysis file."))
+    _add_simulate(command("simulate", _simulate, "Make the simulated samples of a catalogue."))
+    return parser, commands
+
+
+# --- run -----------------------------------------------------------------------------------------
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
+    run.add_argument(
+        "analysis",
+        nargs="?",
+        metavar="ANALYSIS",
+        help="analysis file (.yaml) or the name of a built-in analysis",
+    )
+    run.add_argument("-o", "--out", type=Path, metavar="OUT", help="output folder")
+    run.add_argument(
+        "--demo",
+        action="store_true",
+        help="simulate the demonstration samples first and analyse them (default OUT: out/demo)",
+    )
+    run.add_argument("--catalogue", type=Path, help="use this catalogue instead of the analysis's")
+    run.add_argument(
+        "--stages",
+        type=_stages,
+        default=_STAGES,
+        metavar="A,B",
+        help=f"stages to run, of {','.join(_STAGES)} (default: all)",
+    )
+    run.add_argument("--executor", choices=("iterative", "futures"), default="futures")
+    run.add_argument("--workers", type=_positive, help="local processes (default: all cores)")
+    run.add_argument("--chunksize", type=_positive, default=250_000, help="events per chunk")
+    run.add_argument("--limit-files", type=_positive, metavar="N", help="files per sample")
+    run.add_argument("--limit-chunks", type=_positive, metavar="N", help="chunks per sample")
+    run.add_argument(
+        "--allow-missing",
+        action="store_true",
+        help="go on without files that cannot be used, with the luminosity that is left",
+    )
+    run.add_argument("--seed", type=int, default=0, help="of the simulation with --demo")
+    run.add_argument("--dry-run", action="store_true", help="show what would be read, and stop")
+
+
+def _stages(text: str) -> tuple[str, ...]:
+    chosen = tuple(text.split(","))
+    for stage in chosen:
+        if stage not in _STAGES:
+            raise argparse.ArgumentTypeError(
+                f"unknown stage '{stage}'{suggest(stage, _STAGES)}; choose from {','.join(_STAGES)}"
+            )
+    return chosen
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive whole number")
+    return value
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from alp_coffea.pipeline import Options, run_analysis
+
+    if arguments.analysis is None and not arguments.demo:
+        raise ConfigurationError("give an ANALYSIS file, or --demo")
+    if arguments.out is None and not arguments.demo:
+        raise ConfigurationError("give an output folder with -o OUT")
+    analysis = arguments.analysis or "demo"
+    out = arguments.out or Path("out/demo")
+    options = Options(
+        executor=arguments.executor,
+        workers=arguments.workers,
+        chunksize=arguments.chunksize,
+        limit_files=arguments.limit_files,
+        limit_chunks=arguments.limit_chunks,
+        allow_missing=arguments.allow_missing,
+        command=shlex.join(["alp-coffea", *sys.argv[1:]]),
+    )
+    with _progress() as progress:
+        catalogue = arguments.catalogue
+        if arguments.demo and "process" in arguments.stages:
+            catalogue = _demo_input(out, arguments, progress)
+        elif arguments.demo:
+            catalogue = out / "input" / "catalogue.yaml"
+        if arguments.dry_run:
+            return _dry_run(analysis, catalogue, options)
+        run = run_analysis(
+            analysis,
+            out,
+            stages=arguments.stages,
+            options=options,
+            catalogue=catalogue,
+            progress=progress,
+        )
+    return _summary(run, arguments.stages)
+
+
+def _demo_input(
+    out: Path, arguments: argparse.Namespace, progress: Callable[[str, int, int], None]
+) -> Path:
+    """The demonstration samples: simulated unless the folder holds those of this version."""
+    import os
+
+    from alp_coffea.builtin import builtin_folder
+    from alp_coffea.simulation import simulate
+
+    folder = out / "input"
+    source = builtin_folder("datasets") / "demo.yaml"
+    stamp = f"{alp_coffea.__version__} seed {arguments.seed}\n{source.read_text('utf-8')}"
+    made = folder / "made_from.txt"
+    if not (made.is_file() and made.read_text("utf-8") == stamp):
+        made.unlink(missing_ok=True)
+        simulate(
+            source,
+            folder,
+            workers=arguments.workers or os.cpu_count() or 1,
+            seed=arguments.seed,
+            progress=lambda done, total: progress("simulate", done, total),
+        )
+        made.write_text(stamp, "utf-8")
+    return folder / "catalogue.yaml"
+
+
+def _dry_run(analysis: str, catalogue: Path | None, options: Options) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from alp_coffea.pipeline import plan
+
+    records = plan(analysis, catalogue=catalogue, options=options)
+    table = Table("sample", "file", "entries", "size [MB]", "status")
+    for record in records:
+        table.add_row(
+            record.sample,
+            record.path,
+            f"{record.expected:,}",
+            f"{record.size / 1e6:.1f}",
+            record.reason or "to be read",
+        )
+    console = Console()
+    console.print(table)
+    events = sum(record.expected for record in records)
+    console.print(f"{len(records)} files, {events:,} entries; nothing was processed")
+    unusable = any(record.status == "unusable" for record in records)
+    return INPUT_INCOMPLETE if unusable else OK
+
+
+def _summary(run: Run, stages: Sequence[str]) -> int:
+    """Print what came out and return the exit code."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    code = OK
+    lost = [row for row in run.ledger if row["status"] != "done"]
+    read = sum(row["read"] for row in run.ledger)
+    console.print(f"{read:,} events read from {len(run.ledger) - len(lost)} files")
+    for row in lost:
+        console.print(f"[red]not read:[/red] {row['path']}: {row['reason']}")
+    if not run.manifest["input_complete"]:
+        console.print(
+            "[red]the input is incomplete[/red]; yields and limits use the luminosity that was read"
+        )
+        code = INPUT_INCOMPLETE
+    if "scan" in stages:
+        failed = [row for row in run.scan if row["status"] != "ok"]
+        console.print(f"{len(run.scan) - len(failed)} of {len(run.scan)} mass hypotheses ok")
+        for row in failed[:10]:
+            console.print(f"[red]failed:[/red] {row['mass']:.4f} GeV: {row['status']}")
+        if failed and code == OK:
+            code = POINTS_FAILED
+    console.print(f"results in {run.folder}")
+    if "report" in stages:
+        console.print(f"open {run.folder / 'report.html'}")
+    return code
+
+
+# --- simulate ------------------------------------------------------------------------------------
+
+
+def _add_simulate(simulate: argparse.ArgumentParser) -> None:
+    simulate.add_argument("catalogue", metavar="CATALOGUE", help="catalogue with 'simulate' blocks")
+    simulate.add_argument("-o", "--out", type=Path, required=True, help="folder for the files")
+    simulate.add_argument("--workers", type=_positive, default=1, help="local processes")
+    simulate.add_argument("--seed", type=int, default=0, help="added to every sample's seed")
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    from alp_coffea.builtin import builtin_folder
+    from alp_coffea.simulation import simulate
+
+    source = Path(arguments.catalogue)
+    if source.suffix not in (".yaml", ".yml"):
+        source = builtin_folder("datasets") / f"{source}.yaml"
+    with _progress() as progress:
+        path = simulate(
+            source,
+            arguments.out,
+            workers=arguments.workers,
+            seed=arguments.seed,
+            progress=lambda done, total: progress("simulate", done, total),
+        )
+    print(path)
+    return OK
+
+
+# --- shared --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """One bar per stage on a terminal; a line per finished stage elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True, highlight=False)
+    tasks: dict[str, Any] = {}
+    started: dict[str, float] = {}
+    with Progress(
+        TextColumn("{task.description:<9}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    ) as bars:
+
+        def update(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+                started[stage] = time.monotonic()
+            bars.update(tasks[stage], completed=done, total=total)
+            if done >= total and not console.is_terminal:
+                seconds = time.monotonic() - started[stage]
+                console.print(f"{stage}: {done:,} of {total:,} ({seconds:.1f} s)")
+
+        yield update
+
+
+if __name__ == "__main__":
+    sys.exit(main())

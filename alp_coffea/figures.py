@@ -1,0 +1,137 @@
+"""Which figures a run gets: from an output folder to files in ``plots/``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alp_coffea import plots
+from alp_coffea.config import DEFINITIONS, ENERGY_SETS, Scan
+from alp_coffea.results import Run
+
+#: A published curve: name, masses [GeV], couplings [1/GeV].
+Published = tuple[str, NDArray[np.float64], NDArray[np.float64]]
+
+#: Window fits shown as files; the report can show every one.
+WINDOWS = 6
+
+
+def write_figures(
+    run: Run,
+    settings: Scan,
+    published: Sequence[Published] = (),
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Path]:
+    """Draw every figure that the stages run so far allow, as PDF and PNG.
+
+    Returns the paths written, PNG files only.
+    """
+    folder = run.folder / "plots"
+    folder.mkdir(exist_ok=True)
+    figures = list(_figures(run, settings, published))
+    written: list[Path] = []
+    for number, (name, draw) in enumerate(figures, 1):
+        paths = plots.save(draw(), folder, name)
+        written += [path for path in paths if path.suffix == ".png"]
+        if progress is not None:
+            progress(number, len(figures))
+    return written
+
+
+def _figures(
+    run: Run, settings: Scan, published: Sequence[Published]
+) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Names and drawing functions, most important first."""
+    if (run.folder / "scan.json").exists():
+        yield "limits_g", lambda: plots.limits(run.scan, "g", published=published)
+        yield "limits_sigma", lambda: plots.limits(run.scan, "sigma")
+        yield "significance", lambda: plots.significance(run.scan)
+        for mass in _example_masses(run):
+            yield f"window_{mass:.4f}", partial(_window, run, mass)
+    if (run.folder / "signal_model.json").exists():
+        model = run.signal_model
+        yield "signal_interpolation", lambda: plots.interpolation(model)
+        yield "efficiency", lambda: plots.efficiency(model, switch=settings.energy_set_switch)
+        yield "resolution", lambda: plots.resolution(model, transition=settings.transition)
+        yield from _peaks(run, settings)
+    yield from _spectra(run)
+
+
+def _window(run: Run, mass: float) -> Any:
+    fit = run.window_fit(mass)
+    return plots.window(
+        fit.mass,
+        fit.definition,
+        fit.edges,
+        fit.data,
+        fit.background,
+        fit.signal,
+        synthetic=fit.synthetic,
+        z_local=fit.z_local,
+        sigma_hat=fit.sigma_hat,
+        luminosity=run.luminosity,
+    )
+
+
+def _example_masses(run: Run) -> list[float]:
+    """Some masses over the range, and the one of the largest local significance."""
+    good = [row for row in run.scan if row["status"] == "ok"]
+    if not good:
+        return []
+    positions = np.linspace(0, len(good) - 1, WINDOWS).astype(int)
+    top = max(range(len(good)), key=lambda i: good[i]["z_local"])
+    return [good[i]["mass"] for i in sorted({*positions.tolist(), top})]
+
+
+def _peaks(run: Run, settings: Scan) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Peak fits at a light, a middle and a heavy simulated mass, as the scan uses them."""
+    by_mass = {row["mass"]: row["name"] for row in run.samples.values() if row["kind"] == "signal"}
+    used = [
+        fit
+        for fit in run.signal_model.fits
+        if fit.definition == settings.definition(fit.mass)
+        and fit.energy_set == settings.energy_set(fit.mass)
+    ]
+    for position in np.linspace(0.1, 0.9, 3):
+        if not used:
+            return
+        fit = used[int(position * (len(used) - 1))]
+        histogram = run.histograms[f"{by_mass[fit.mass]}/mass"]
+        name = f"peak_{fit.definition}_{fit.mass:g}"
+        yield name, partial(plots.peak, histogram, fit)
+
+
+def _spectra(run: Run) -> Iterator[tuple[str, Callable[[], Any]]]:
+    common: dict[str, Any] = {
+        "synthetic": run.manifest["synthetic"],
+        "luminosity": run.luminosity,
+    }
+    names = {
+        name.partition("/")[2]
+        for name, histogram in run.histograms.items()
+        if histogram.axes.name == ("energy_set", "x")
+    }
+    background = run.scaled("mass", "background")
+    if background is not None:
+        for definition in DEFINITIONS:
+            draw = partial(plots.masses, run.scaled("mass", "data"), background)
+            yield f"mass_{definition}", partial(draw, definition=definition, **common)
+    for name in sorted(names):
+        parts = {
+            sample["name"]: run.histograms[f"{sample['name']}/{name}"] * sample["scale"]
+            for sample in run.samples.values()
+            if sample["kind"] == "background" and f"{sample['name']}/{name}" in run.histograms
+        }
+        draw = partial(plots.variable, run.scaled(name, "data"), parts, **common)
+        per = "Photons" if name.startswith("photon_") else "Events"
+        for energy_set in ENERGY_SETS:
+            yield f"{name}_{energy_set}", partial(draw, energy_set=energy_set, per=per)
+    for energy_set in ENERGY_SETS:
+        draw = partial(plots.cutflow, run.cutflow, energy_set)
+        yield f"cutflow_{energy_set}", partial(draw, synthetic=common["synthetic"])

@@ -1,0 +1,374 @@
+"""The stages of an analysis, each from files to files.
+
+``process`` turns ntuples into histograms, ``model`` fits the signal, ``scan`` sets limits and
+``report`` draws. Each reads what the earlier ones left in the output folder, so that any of them
+can be repeated on its own.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import alp_coffea
+from alp_coffea.builtin import builtin_folder
+from alp_coffea.config import Analysis, Catalogue, Sample, load_analysis, load_catalogue
+from alp_coffea.errors import ConfigurationError, InputError, suggest
+from alp_coffea.events.datasets import FileRecord, covered_fraction, open_catalogue
+from alp_coffea.execution import load_processor, process_files
+from alp_coffea.execution.running import ExecutorName
+from alp_coffea.figures import write_figures
+from alp_coffea.files import write_json
+from alp_coffea.physics.beams import Beams
+from alp_coffea.results import Run, save_workspaces
+from alp_coffea.stats.scan import published_limits, scan
+from alp_coffea.stats.signal import SignalSample, fit_signal
+from alp_coffea.storage import save_cutflows, save_histograms
+
+Stage = Literal["process", "model", "scan", "report"]
+STAGES: Final[tuple[Stage, ...]] = ("process", "model", "scan", "report")
+
+#: Called with (stage, done, total) while a stage works.
+Progress = Callable[[str, int, int], None]
+
+#: The recoil mass means nothing for light ALPs: R0 fits it from here on [GeV] (sec. 7.2.1).
+LOWEST_RECOIL_MASS: Final = 3.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an analysis is run, apart from what it computes."""
+
+    executor: ExecutorName = "iterative"
+    workers: int | None = None
+    chunksize: int = 250_000
+    limit_files: int | None = None
+    limit_chunks: int | None = None
+    allow_missing: bool = False
+    command: str = ""
+
+
+def run_analysis(
+    analysis: Path | str,
+    out: Path | str,
+    *,
+    stages: Sequence[Stage] = STAGES,
+    options: Options | None = None,
+    catalogue: Path | str | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Run the stages of an analysis file into an output folder.
+
+    Parameters
+    ----------
+    analysis
+        Path of the analysis file, or the name of a built-in one (``demo``).
+    out
+        Output folder, made if missing.
+    stages
+        Which of ``process``, ``model``, ``scan`` and ``report`` to run, in this order.
+    catalogue
+        Used instead of the one that the analysis names.
+
+    Raises
+    ------
+    AlpCoffeaError
+        One of the named errors, see ``alp_coffea.errors``.
+    """
+    path = find_analysis(analysis)
+    settings = load_analysis(path)
+    samples = load_catalogue(catalogue or settings.catalogue)
+    job = _Job(path, settings, samples, Path(out), options or Options(), progress)
+    job.out.mkdir(parents=True, exist_ok=True)
+    for stage in STAGES:
+        if stage in stages:
+            with job.timed(stage):
+                _STAGES[stage](job)
+    return Run(job.out)
+
+
+def find_analysis(name: Path | str) -> Path:
+    """Path of an analysis file, or of a built-in analysis by its name."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        return path
+    known = {p.stem: p for p in builtin_folder("analyses").glob("*.yaml")}
+    if str(name) not in known:
+        raise ConfigurationError(
+            f"no built-in analysis '{name}'{suggest(str(name), known)} "
+            f"(known: {', '.join(sorted(known))}); give the path of a .yaml file for your own"
+        )
+    return known[str(name)]
+
+
+@dataclass
+class _Job:
+    """What the stages of one run share."""
+
+    path: Path
+    analysis: Analysis
+    catalogue: Catalogue
+    out: Path
+    options: Options
+    progress: Progress | None
+    timings: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @property
+    def beams(self) -> Beams:
+        return Beams(**self.catalogue.beams.model_dump())
+
+    def report(self, stage: str) -> Callable[[int, int], None]:
+        """Progress callback of one stage."""
+
+        def update(done: int, total: int) -> None:
+            if self.progress is not None:
+                self.progress(stage, done, total)
+
+        return update
+
+    @contextmanager
+    def timed(self, stage: Stage) -> Iterator[None]:
+        """Record when a stage ran in the manifest."""
+        start = _now()
+        yield
+        manifest = json.loads((self.out / "manifest.json").read_text("utf-8"))
+        manifest["stages"][stage] = {"start": start, "end": _now()}
+        manifest["complete"] = manifest["input_complete"] and all(
+            done in manifest["stages"] for done in STAGES
+        )
+        write_json(manifest, self.out / "manifest.json")
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything the histograms depend on, except the files' contents."""
+        return _hash(
+            {
+                "catalogue": self.catalogue.model_dump(mode="json"),
+                "processor": self.analysis.processor,
+                "options": self.analysis.options,
+                "limits": [self.options.limit_files, self.options.limit_chunks],
+            }
+        )
+
+
+def plan(
+    analysis: Path | str, *, catalogue: Path | str | None = None, options: Options | None = None
+) -> list[FileRecord]:
+    """Open every input file of an analysis without processing anything."""
+    settings = load_analysis(find_analysis(analysis))
+    options = options or Options()
+    return open_catalogue(
+        load_catalogue(catalogue or settings.catalogue),
+        allow_missing=options.allow_missing,
+        limit_files=options.limit_files,
+    )
+
+
+# --- process -------------------------------------------------------------------------------------
+
+
+def _process(job: _Job) -> None:
+    options = job.options
+    for sample in job.catalogue.samples:
+        if sample.simulate is not None:
+            raise ConfigurationError(
+                f"catalogue of {job.path}: sample '{sample.name}' is described, not made yet; run "
+                "'alp-coffea simulate CATALOGUE -o FOLDER' and use FOLDER/catalogue.yaml"
+            )
+    records = open_catalogue(
+        job.catalogue, allow_missing=options.allow_missing, limit_files=options.limit_files
+    )
+    processor = load_processor(
+        job.analysis.processor, job.analysis.options, beams=job.beams, base=job.path.parent
+    )
+    # written first, so that an interrupted run says what it was
+    _write_manifest(job, records)
+    try:
+        output = process_files(
+            processor,
+            records,
+            job.catalogue,
+            executor=options.executor,
+            workers=options.workers,
+            chunksize=options.chunksize,
+            limit_chunks=options.limit_chunks,
+            progress=job.report("process"),
+        )
+    finally:
+        _write_manifest(job, records)
+    histograms = {
+        f"{sample}/{name}": histogram
+        for sample, part in output.items()
+        for name, histogram in part["histograms"].items()
+    }
+    save_histograms(histograms, job.out / "histograms.zip")
+    save_cutflows({sample: part["cutflow"] for sample, part in output.items()}, job.out)
+    _write_manifest(job, records, {s: part.get("counts", {}) for s, part in output.items()})
+
+
+def _write_manifest(
+    job: _Job, records: Sequence[FileRecord], counts: Mapping[str, Any] | None = None
+) -> None:
+    luminosity = job.analysis.luminosity or sum(
+        (sample.luminosity or 0.0) * covered_fraction(records, sample.name)
+        for sample in job.catalogue.of_kind("data")
+    )
+    manifest = {
+        "format": "alp_coffea manifest 1",
+        "alp_coffea": alp_coffea.__version__,
+        "analysis": job.path.name,
+        "title": job.analysis.title,
+        "configuration": {
+            "analysis": job.analysis.model_dump(mode="json"),
+            "catalogue": job.catalogue.model_dump(mode="json"),
+        },
+        "configuration_hash": _hash(job.analysis.model_dump(mode="json")),
+        "process_hash": job.fingerprint,
+        "command": _without_home(job.options.command),
+        "host": {
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "cpus": os.cpu_count(),
+        },
+        "libraries": _versions(),
+        "executor": {
+            "name": job.options.executor,
+            "workers": job.options.workers,
+            "chunksize": job.options.chunksize,
+        },
+        "synthetic": any(sample.synthetic for sample in job.catalogue.samples),
+        "luminosity": luminosity,
+        "samples": [_sample_row(sample, records, luminosity) for sample in job.catalogue.samples],
+        "counts": counts or {},
+        "ledger": [{**record.to_json(), "path": _without_home(record.path)} for record in records],
+        "stages": {},
+        "input_complete": all(
+            record.status == "done" and record.read == record.expected for record in records
+        ),
+        "complete": False,
+    }
+    write_json(manifest, job.out / "manifest.json")
+
+
+def _sample_row(sample: Sample, records: Sequence[FileRecord], luminosity: float) -> dict[str, Any]:
+    covered = covered_fraction(records, sample.name)
+    equivalent = sample.equivalent_luminosity
+    available = None if equivalent is None else equivalent * covered
+    return {
+        "name": sample.name,
+        "kind": sample.kind,
+        "mass": sample.mass,
+        "coupling": sample.coupling if sample.kind == "signal" else None,
+        "cross_section": sample.cross_section and sample.cross_section.model_dump(mode="json"),
+        "luminosity": equivalent,
+        "covered_fraction": covered,
+        "covered_luminosity": available,
+        "scale": luminosity / available if available else None,
+        "synthetic": sample.synthetic,
+    }
+
+
+# --- model ---------------------------------------------------------------------------------------
+
+
+def _model(job: _Job) -> None:
+    run = _processed(job)
+    samples = [
+        SignalSample(
+            mass=row["mass"],
+            coupling=row["coupling"],
+            luminosity=row["covered_luminosity"],
+            histogram=run.histograms[f"{row['name']}/mass"],
+        )
+        for row in run.samples.values()
+        if row["kind"] == "signal" and row["covered_luminosity"]
+    ]
+    if not samples:
+        raise ConfigurationError(f"{job.path}: the catalogue has no signal sample to model")
+    model = fit_signal(
+        samples,
+        sqrt_s=job.beams.sqrt_s,
+        definitions={"diphoton": 0.0, "recoil": LOWEST_RECOIL_MASS},
+        progress=job.report("model"),
+    )
+    model.save(job.out / "signal_model.json")
+
+
+def _processed(job: _Job) -> Run:
+    """The output folder, after checking that its histograms belong to this configuration."""
+    run = Run(job.out)
+    if run.manifest["process_hash"] != job.fingerprint:
+        raise InputError(
+            f"{job.out}: the histograms were made with another catalogue, processor or options; "
+            "run the 'process' stage again or choose another output folder"
+        )
+    return run
+
+
+# --- scan ----------------------------------------------------------------------------------------
+
+
+def _scan(job: _Job) -> None:
+    run = _processed(job)
+    data = run.scaled("mass", "data")
+    if data is None:
+        raise ConfigurationError(f"{job.path}: the catalogue has no data sample to scan")
+    result, points = scan(
+        data,
+        run.signal_model,
+        job.analysis.scan,
+        luminosity=run.luminosity,
+        shape=run.scaled("mass", "background"),
+        synthetic=run.manifest["synthetic"],
+        progress=job.report("scan"),
+    )
+    result.save(job.out)
+    save_workspaces({p.window.mass: p.workspace for p in points}, job.out / "workspaces")
+
+
+# --- report --------------------------------------------------------------------------------------
+
+
+def _report(job: _Job) -> None:
+    run = _processed(job)
+    published = [
+        (Path(path).stem, *published_limits(path)) for path in job.analysis.published_limits
+    ]
+    write_figures(run, job.analysis.scan, published, progress=job.report("report"))
+
+
+# --- shared --------------------------------------------------------------------------------------
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _without_home(text: str) -> str:
+    return text.replace(str(Path.home()), "~")
+
+
+def _versions() -> dict[str, str]:
+    names = ("awkward", "coffea", "hist", "iminuit", "numba", "numpy", "pyhf", "scipy", "uproot")
+    return {name: importlib.metadata.version(name) for name in names}
+
+
+_STAGES: Final[Mapping[Stage, Callable[[_Job], None]]] = {
+    "process": _process,
+    "model": _model,
+    "scan": _scan,
+    "report": _report,
+}

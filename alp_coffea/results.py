@@ -1,0 +1,159 @@
+"""An output folder as an object: everything a run left behind, loaded when asked for."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import hist
+import numpy as np
+
+from alp_coffea.errors import InputError, suggest
+from alp_coffea.events.selection import Cutflow
+from alp_coffea.stats.scan import ScanResult, WindowFit, window_fit
+from alp_coffea.stats.signal import SignalModel
+from alp_coffea.storage import load_cutflows, load_histograms
+
+#: More workspaces than this are kept in one zip file.
+MANY_WORKSPACES = 50
+
+
+@dataclass(frozen=True)
+class Run:
+    """Results of one analysis run.
+
+    Attributes are read from their files on first use and raise InputError while the stage that
+    writes them has not run.
+
+    >>> run = Run(Path("out/demo"))
+    >>> run.folder.name
+    'demo'
+    """
+
+    folder: Path
+
+    def _require(self, name: str, stage: str) -> Path:
+        path = self.folder / name
+        if not path.exists():
+            raise InputError(
+                f"{path} does not exist; run the '{stage}' stage first (--stages {stage})"
+            )
+        return path
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What ran, on what, with which configuration and versions."""
+        path = self._require("manifest.json", "process")
+        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        return content
+
+    @property
+    def ledger(self) -> list[dict[str, Any]]:
+        """One line per input file: entries expected, read and selected, status, reason."""
+        rows: list[dict[str, Any]] = self.manifest["ledger"]
+        return rows
+
+    @property
+    def samples(self) -> dict[str, dict[str, Any]]:
+        """Normalisation and coverage by sample name."""
+        return {row["name"]: row for row in self.manifest["samples"]}
+
+    @property
+    def luminosity(self) -> float:
+        """Luminosity that simulation is scaled to and limits refer to [1/pb]."""
+        return float(self.manifest["luminosity"])
+
+    @cached_property
+    def histograms(self) -> dict[str, hist.Hist]:
+        """Histograms by ``sample/name``, filled with generator weights (not scaled)."""
+        return load_histograms(self._require("histograms.zip", "process"))
+
+    @cached_property
+    def cutflow(self) -> dict[str, Cutflow]:
+        """Cutflows by sample."""
+        return load_cutflows(self._require("cutflow.json", "process"))
+
+    @cached_property
+    def signal_model(self) -> SignalModel:
+        """Interpolated signal peaks and efficiencies."""
+        return SignalModel.load(self._require("signal_model.json", "model"))
+
+    @cached_property
+    def scan(self) -> ScanResult:
+        """Limits and significances of all mass hypotheses."""
+        return ScanResult.load(self._require("scan.json", "scan"))
+
+    def scaled(self, name: str, kind: str) -> hist.Hist | None:
+        """Sum of histogram ``name`` over samples of a kind, scaled to the luminosity.
+
+        Data are never scaled. None when there is no such sample.
+        """
+        total: hist.Hist | None = None
+        for sample in self.samples.values():
+            key = f"{sample['name']}/{name}"
+            if sample["kind"] != kind or key not in self.histograms:
+                continue
+            part = self.histograms[key] * (1.0 if kind == "data" else sample["scale"])
+            total = part if total is None else total + part
+        return total
+
+    def workspace(self, mass: float) -> dict[str, Any]:
+        """The pyhf workspace of the scanned mass [GeV] nearest to ``mass``."""
+        row = self._nearest(mass)
+        name = workspace_name(row["mass"])
+        folder = self._require("workspaces", "scan")
+        if (folder / name).exists():
+            text = (folder / name).read_text("utf-8")
+        else:
+            try:
+                with zipfile.ZipFile(folder / "workspaces.zip") as file:
+                    text = file.read(name).decode()
+            except (OSError, KeyError) as error:
+                raise InputError(
+                    f"{folder}: no workspace {name}; the point's status is '{row['status']}'"
+                ) from error
+        content: dict[str, Any] = json.loads(text)
+        return content
+
+    def window_fit(self, mass: float) -> WindowFit:
+        """Post-fit components of the scanned mass [GeV] nearest to ``mass``."""
+        return window_fit(self._nearest(mass), self.workspace(mass), self.scan.synthetic)
+
+    def _nearest(self, mass: float) -> dict[str, Any]:
+        if not len(self.scan):
+            raise InputError(f"{self.folder}: the scan has no points")
+        distance = np.abs(self.scan["mass"] - mass)
+        return self.scan.rows[int(np.argmin(distance))]
+
+
+def load(out: Path | str) -> Run:
+    """Open an output folder. Raises InputError if it is none."""
+    folder = Path(out)
+    if not (folder / "manifest.json").is_file():
+        near = suggest(folder.name, [p.name for p in folder.parent.glob("*") if p.is_dir()])
+        raise InputError(f"{folder}: no manifest.json, so not an output folder{near}")
+    return Run(folder)
+
+
+def workspace_name(mass: float) -> str:
+    """File name of the workspace of a mass hypothesis [GeV]."""
+    return f"m_{mass:.4f}.json"
+
+
+def save_workspaces(workspaces: dict[float, dict[str, Any]], folder: Path) -> None:
+    """Write one workspace per mass [GeV] into ``folder``, zipped when they are many."""
+    folder.mkdir(exist_ok=True)
+    for old in (*folder.glob("m_*.json"), *folder.glob("workspaces.zip")):
+        old.unlink()
+    texts = {workspace_name(mass): json.dumps(w, indent=1) for mass, w in workspaces.items()}
+    if len(texts) <= MANY_WORKSPACES:
+        for name, text in texts.items():
+            (folder / name).write_text(text + "\n", "utf-8")
+        return
+    with zipfile.ZipFile(folder / "workspaces.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        for name, text in texts.items():
+            file.writestr(name, text)

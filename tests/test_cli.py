@@ -1,0 +1,204 @@
+"""The command line: help at once, exit codes, and errors that name what is wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from alp_coffea.__main__ import main
+
+
+def run(*arguments: str | Path) -> tuple[int, str]:
+    """Run the command in its own process; exit code and everything it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "alp_coffea", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["simulate"]])
+def test_help_answers_without_heavy_imports(command: list[str]) -> None:
+    code = (
+        "import sys; from alp_coffea.__main__ import main\n"
+        f"try: main({[*command, '--help']!r})\n"
+        "except SystemExit as stop: assert stop.code == 0\n"
+        "heavy = {'numpy', 'awkward', 'numba', 'coffea', 'uproot', 'pydantic', 'matplotlib'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    start = time.process_time()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "usage: alp-coffea" in done.stdout
+    assert time.process_time() - start < 0.5
+
+
+def test_version_is_the_package_version() -> None:
+    import alp_coffea
+
+    assert run("--version") == (0, f"{alp_coffea.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["run", "demo", "-o", "x", "--chunksiz", "10"],
+            "unknown argument --chunksiz; did you mea",
+        ),
+        (
+            ["run", "demo", "-o", "x", "--stages", "scam"],
+            "unknown stage 'scam'; did you mean 'scan",
+        ),
+        (["run", "demo", "-o", "x", "--chunksize", "0"], "'0' is not a positive whole number"),
+        (["run", "demo", "-o", "x", "--executor", "fast"], "invalid choice: 'fast'"),
+        (["rnu"], "invalid choice: 'rnu'"),
+    ],
+)
+def test_usage_errors(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run"], "give an ANALYSIS file, or --demo"),
+        (["run", "demo"], "give an output folder with -o OUT"),
+        (["run", "dmo", "-o", "x"], "no built-in analysis 'dmo'; did you mean 'demo'"),
+        (["run", "gone.yaml", "-o", "x"], "gone.yaml: no such file"),
+        (["run", "demo", "-o", "x"], "described, not made yet; run 'alp-coffea simulate"),
+    ],
+)
+def test_configuration_errors(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.fixture
+def analysis(small_input: Path, tmp_path: Path) -> Any:
+    """Write variants of the small analysis and catalogue."""
+
+    def write(changes: dict[str, Any] | None = None, **sample_changes: Any) -> Path:
+        catalogue = yaml.safe_load((small_input / "input" / "catalogue.yaml").read_text("utf-8"))
+        for sample in catalogue["samples"]:
+            sample["files"] = [str(small_input / "input" / f) for f in sample["files"]]
+        catalogue["samples"][1] |= sample_changes
+        (tmp_path / "catalogue.yaml").write_text(yaml.safe_dump(catalogue), "utf-8")
+        settings = yaml.safe_load((small_input / "analysis.yaml").read_text("utf-8"))
+        settings |= {"catalogue": "catalogue.yaml"} | (changes or {})
+        path = tmp_path / "analysis.yaml"
+        path.write_text(yaml.safe_dump(settings), "utf-8")
+        return path
+
+    return write
+
+
+def test_an_unknown_key_exits_2_without_a_traceback(analysis: Any, tmp_path: Path) -> None:
+    code, said = run("run", analysis({"procesor": "x"}), "-o", tmp_path / "out")
+    assert code == 2
+    assert "analysis.yaml: procesor: unknown key; did you mean 'processor'" in said
+    assert "Traceback" not in said
+    code, said = run("run", "-v", analysis({"procesor": "x"}), "-o", tmp_path / "out")
+    assert (code, "Traceback" in said) == (2, True)
+
+
+def test_bad_input_exits_3_and_is_named(
+    analysis: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "text.root"
+    text.write_text("hello", "utf-8")
+    empty = tmp_path / "empty.root"
+    empty.touch()
+    cases = {
+        ("gone.root",): "sample 'ggg': no file matches",
+        (str(text),): "text.root (sample 'ggg') cannot be read as ROOT",
+        (str(empty),): "empty.root (sample 'ggg') cannot be read as ROOT",
+    }
+    for files, message in cases.items():
+        capsys.readouterr()
+        code = main(["run", str(analysis(files=list(files))), "-o", str(tmp_path / "out")])
+        assert code == 3
+        assert message in capsys.readouterr().err
+    code, said = run("run", analysis(tree="evnts"), "-o", tmp_path / "out")
+    assert code == 3
+    assert "no tree 'evnts'; did you mean 'events'" in said
+    code, said = run("run", analysis(event_weight="wieght"), "-o", tmp_path / "out")
+    assert code == 3
+    assert "wieght (branch 'wieght'; did you mean 'weight'?)" in said
+
+
+def test_allowed_losses_scale_the_luminosity(
+    analysis: Any, small_input: Path, tmp_path: Path
+) -> None:
+    from alp_coffea import load
+
+    broken = tmp_path / "broken.root"
+    whole = (small_input / "input" / "ggg.root").read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    files = [str(small_input / "input" / "ggg.root"), str(broken)]
+    path = analysis(files=files, generated_events=400_000)
+    out = tmp_path / "out"
+    assert main(["run", str(path), "-o", str(out), "--stages", "process"]) == 3
+    code = main(["run", str(path), "-o", str(out), "--stages", "process", "--allow-missing"])
+    assert code == 3  # done, but the input was incomplete
+    result = load(out)
+    assert not result.manifest["input_complete"]
+    assert result.samples["ggg"]["covered_fraction"] == 0.5
+    lost = [row for row in result.ledger if row["status"] == "unusable"]
+    assert [Path(row["path"]).name for row in lost] == ["broken.root"]
+    assert "truncated" in lost[0]["reason"]
+
+
+def test_dry_run_reads_nothing(
+    analysis: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["run", str(analysis()), "-o", str(out), "--dry-run"]) == 0
+    assert "nothing was processed" in capsys.readouterr().out
+    assert not out.exists()
+
+
+def test_interrupt_exits_130(
+    analysis: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import alp_coffea.pipeline
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(alp_coffea.pipeline, "run_analysis", interrupted)
+    assert main(["run", str(analysis()), "-o", str(tmp_path / "out")]) == 130
+
+
+def test_module_entry_points_agree() -> None:
+    one = subprocess.run(
+        [sys.executable, "-m", "alp_coffea.run", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    code, two = run("run", "--help")
+    assert code == 0
+    assert one.stdout == two
+    assert os.fspath(Path.home()) not in two
