@@ -26,6 +26,7 @@ from alp_coffea.stats.background import fit_window, mass_spectrum
 from alp_coffea.stats.limits import PointLimits, point_limits
 from alp_coffea.stats.signal import SignalModel
 from alp_coffea.stats.workspace import Point, build_point
+from alp_coffea.tables import scan_table
 
 Array = NDArray[np.float64]
 
@@ -114,6 +115,10 @@ class ScanResult:
         if len(failed) > 5:
             lines.append(f"  ... and {len(failed) - 5} more")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        caption = repr(self).splitlines()[0].removeprefix("ScanResult: ")
+        return scan_table(self.rows, caption=caption)
 
     def save(self, folder: Path) -> None:
         """Write ``scan.csv`` and ``scan.json`` (the same rows, with what they belong to)."""

@@ -26,6 +26,7 @@ from alp_coffea.errors import ModelError
 from alp_coffea.physics.kinematics import signed_square
 from alp_coffea.physics.theory import cross_section
 from alp_coffea.stats.shapes import crystal_ball
+from alp_coffea.tables import signal_table
 
 Array = NDArray[np.float64]
 
@@ -414,6 +415,9 @@ class SignalModel:
                 self.n(mass, definition, energy_set),
             )
         )
+
+    def _repr_html_(self) -> str:
+        return signal_table(self.fits)
 
     def save(self, path: Path) -> None:
         """Write ``signal_model.json``."""
