@@ -196,7 +196,7 @@ def _open_parquet(record: FileRecord) -> None:
     with _readable(record), pyarrow.parquet.ParquetFile(record.path) as file:
         record.branches = frozenset(file.schema_arrow.names)
         record.expected = file.metadata.num_rows
-        metadata = file.schema_arrow.metadata or {}
+        metadata = file.metadata.metadata or {}
         digest = metadata.get(b"content_digest", b"").decode()
         # parquet has no identifier of its own; its footer describes every column chunk
         record.identity = (

@@ -14,17 +14,21 @@ from alp_coffea.simulation.generator import (
     generate,
     generation_cuts,
 )
-from alp_coffea.simulation.samples import SampleRecord, write_sample
+from alp_coffea.simulation.lhe import LheEvents, read_lhe
+from alp_coffea.simulation.samples import SampleRecord, write_lhe_sample, write_sample
 from alp_coffea.simulation.settings import Detector
 
 __all__ = [
     "PROCESSES",
     "Detector",
     "GeneratedEvents",
+    "LheEvents",
     "SampleRecord",
     "cross_section",
     "generate",
     "generation_cuts",
+    "read_lhe",
     "simulate",
+    "write_lhe_sample",
     "write_sample",
 ]

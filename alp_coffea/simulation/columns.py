@@ -7,6 +7,7 @@ arrays beside their counts per event. Lab frame, GeV, rad, ns, cm; missing value
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +53,7 @@ TRACK_FIELDS = (
 class Table:
     """Columns of a batch of events: ``event`` per event, ``collections`` flat with ``counts``."""
 
-    event: dict[str, NDArray[np.generic]]
+    event: dict[str, NDArray[Any]]
     collections: dict[str, dict[str, NDArray[np.float64]]]
     counts: dict[str, NDArray[np.int64]]
 
@@ -81,11 +82,22 @@ class Particles:
             offsets=np.concatenate([[0], np.cumsum(present.sum(axis=1))]).astype(np.int64),
         )
 
+    def between(self, first: int, last: int) -> Particles:
+        """Events ``first`` to ``last``."""
+        rows = slice(self.offsets[first], self.offsets[last])
+        return Particles(
+            p4=self.p4[rows],
+            pdg=self.pdg[rows],
+            mother=self.mother[rows],
+            stable=self.stable[rows],
+            offsets=self.offsets[first : last + 1] - self.offsets[first],
+        )
+
 
 def build(
     particles: Particles,
     detected: DetectedEvents,
-    event: dict[str, NDArray[np.generic]],
+    event: dict[str, NDArray[Any]],
     beams: Beams,
     *,
     truth: bool,
@@ -136,7 +148,7 @@ def _match(
 
 
 def _or_nan(
-    matched: NDArray[np.bool_], values: NDArray[np.generic], row: NDArray[np.int64]
+    matched: NDArray[np.bool_], values: NDArray[Any], row: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     if values.size == 0:
         return np.full(matched.shape, np.nan)

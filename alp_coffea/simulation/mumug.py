@@ -2,9 +2,9 @@
 
 |M|^2 = e^6 (t^2 + t'^2 + u^2 + u'^2) / (s s') W, the s-channel part of radiative Bhabha
 scattering (CALKUL, Nucl. Phys. B206 (1982) 61), evaluated with massive muons. The muon mass enters
-as a correction that is exact for soft photons: W gets the terms -m^2/(q.k)^2 of the eikonal
-factor (dead cone), and s' is the squared mass of the pair. Wrong by terms of order m^2/s' for
-hard photons, so near the pair threshold.
+as a correction that is right for soft and for collinear photons: W gets the terms -m^2/(q.k)^2 of
+the eikonal factor (dead cone), and s' is the squared mass of the pair. What is left out is of
+order m^2/s', so matters near the pair threshold.
 
 Sampling: the photon as in :mod:`alp_coffea.simulation.ggg`, or uniform in log s' for s' -> 0;
 the muon, in the pair's rest frame, along 1/(1 - beta^2 cos^2) around the photon direction,
@@ -45,14 +45,26 @@ _PHOTON_MEASURE: Final = 1.0 / (2.0 * (2.0 * math.pi) ** 3)
 
 
 @njit(cache=True)
-def matrix_element(root, minus, plus, k):  # type: ignore[no-untyped-def]
+def _mass_term(q, other, k, mass2):  # type: ignore[no-untyped-def]
+    """m^2/(q.k)^2 times 2z/(1 + z^2), z the muon's share of the energy before radiation.
+
+    The rest of |M|^2 has (1 + z^2)/z per collinear photon, the mass term of the splitting
+    function has not (quasi-collinear limit, S. Catani et al., Nucl. Phys. B627 (2002) 189).
+    """
+    pair = dot(q, other)
+    z = pair / (pair + dot(other, k))
+    return mass2 / dot(q, k) ** 2 * 2.0 * z / (1.0 + z * z)
+
+
+@njit(cache=True)
+def matrix_element(root, minus, plus, k, mass2):  # type: ignore[no-untyped-def]
     """Spin-averaged |M|^2 [GeV^-2] from final four-momenta in the partonic CM frame."""
     s, s_out, t, t_out, u, u_out = invariants(root, minus, plus)
     w = radiation_factor(root, minus, plus, k, s, s_out, t, t_out, u, u_out)
-    w -= _M2 / dot(minus, k) ** 2 + _M2 / dot(plus, k) ** 2
-    # far from the soft limit the corrected factor may become negative
+    w -= _mass_term(minus, plus, k, mass2) + _mass_term(plus, minus, k, mass2)
+    # close to the pair threshold the corrected factor may become negative
     squares = t * t + t_out * t_out + u * u + u_out * u_out
-    return max(0.0, E2**3 * squares / (s * (s_out + 2.0 * _M2)) * w)
+    return max(0.0, E2**3 * squares / (s * (s_out + 2.0 * mass2)) * w)
 
 
 @njit(PROPOSAL, cache=True)
@@ -115,7 +127,7 @@ def propose(state, parameters, p4):  # type: ignore[no-untyped-def]
     for i in range(4):
         plus[i] -= minus[i]
 
-    value = weight * GEV2_TO_PB * matrix_element(root, minus, plus, k) / (2.0 * s * density)
+    value = weight * GEV2_TO_PB * matrix_element(root, minus, plus, k, _M2) / (2.0 * s * density)
     to_collision_frame(p4, 3, x1, x2)
     return value if passes(parameters, p4, 1, 3) else 0.0
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +14,26 @@ from alp_coffea.errors import ConfigurationError
 from alp_coffea.physics.beams import SUPERKEKB, Beams
 from alp_coffea.simulation.columns import Particles, build
 from alp_coffea.simulation.detector import LostTracks, detect
+from alp_coffea.simulation.foreign import CandidatesWriter, EventTreesWriter
 from alp_coffea.simulation.generator import (
     cross_section_with_cuts,
     generate_with_cuts,
     generation_cuts,
 )
+from alp_coffea.simulation.lhe import read_lhe
 from alp_coffea.simulation.sampling import Cuts, Frame
 from alp_coffea.simulation.settings import Detector
-from alp_coffea.simulation.writer import ContentDigest, RootTreeWriter
+from alp_coffea.simulation.writer import (
+    ContentDigest,
+    ParquetWriter,
+    RNTupleWriter,
+    TreeWriter,
+    Writer,
+)
 
 Kind = Literal["mc", "data"]
-Container = Literal["root"]
+Container = Literal["root", "rntuple", "parquet"]
+Layout = Literal["canonical", "event_trees", "candidates"]
 
 #: events per batch: baskets of about a megabyte
 _BATCH: Final = 32_768
@@ -34,10 +43,11 @@ _EVENTS_PER_RUN: Final = 1000
 
 @dataclass(frozen=True)
 class SampleRecord:
-    """What :func:`write_sample` wrote.
+    """What was written.
 
     ``cross_section`` and its error [pb] are those of the generated events, that is inside the
-    generator ``cuts`` and with radiation as generated; ``digest`` identifies the content.
+    generator ``cuts`` (None for LHE files) and with radiation as generated; ``digest`` identifies
+    the content, whatever the layout and container.
     """
 
     path: Path
@@ -45,7 +55,26 @@ class SampleRecord:
     cross_section: float
     cross_section_error: float
     digest: str
-    cuts: Cuts
+    cuts: Cuts | None
+
+
+@dataclass(frozen=True)
+class _Output:
+    """How a sample is detected, identified and stored."""
+
+    path: Path
+    seed: int
+    purpose: str
+    beams: Beams
+    detector: Detector
+    lost_tracks: LostTracks
+    experiment: int
+    run: int
+    production: int
+    kind: Kind
+    layout: Layout
+    container: Container
+    progress: Callable[[int], None] | None
 
 
 def write_sample(
@@ -69,13 +98,15 @@ def write_sample(
     run: int = 1,
     production: int = 0,
     kind: Kind = "mc",
+    layout: Layout = "canonical",
     container: Container = "root",
     progress: Callable[[int], None] | None = None,
 ) -> SampleRecord:
-    """Simulate ``n`` events of a process into one canonical ntuple.
+    """Simulate ``n`` events of a process into one ntuple.
 
-    One entry per generated event, also when nothing was reconstructed. The values depend on the
-    arguments only, never on batches or machine.
+    One entry per generated event, also when nothing was reconstructed (except for candidate
+    rows). The values depend on the arguments only, never on batches, layout or machine. The file
+    appears under its name when it is complete.
 
     Parameters
     ----------
@@ -91,17 +122,23 @@ def write_sample(
     experiment, run, production
         Identity of the events. Simulated events are numbered within one run; pseudo-data
         (``kind="data"``) start a new run every 1000 events and carry no truth.
+    layout
+        ``"canonical"``, or what basf2 writes: ``"event_trees"`` (``VariablesToEventBasedTree``)
+        or ``"candidates"`` (``VariablesToNtuple``).
+    container
+        ``"root"`` (TTree), ``"rntuple"`` or ``"parquet"``; the last two only for the canonical
+        layout.
     progress
         Called with the number of events written since the last call.
 
     Raises PhysicsError as :func:`alp_coffea.simulation.generate`, ConfigurationError for unknown
-    detector settings, kind or container.
+    detector settings, kind, layout or container.
     """
-    if kind not in ("mc", "data"):
-        raise ConfigurationError(f"write_sample: kind = '{kind}' must be 'mc' or 'data'")
-    if container != "root":
-        raise ConfigurationError(f"write_sample: container = '{container}' must be 'root'")
-    settings = Detector.named(detector) if isinstance(detector, str) else detector
+    purpose = process if mass is None else f"{process} {float(mass)!r}"
+    output = _Output(
+        Path(path), seed, purpose, beams, _detector(detector), lost_tracks, experiment, run,
+        production, kind, layout, container, progress,
+    )  # fmt: skip
     cuts = generation_cuts(
         process,
         beams=beams,
@@ -113,78 +150,160 @@ def write_sample(
     )
     physics: dict[str, Any] = {"beams": beams, "isr": isr, "mass": mass, "coupling": coupling}
     sigma, error = cross_section_with_cuts(process, cuts=cuts, **physics)
-    purpose = process if mass is None else f"{process} {float(mass)!r}"
-    digest = ContentDigest()
-    path = Path(path)
-    with RootTreeWriter(path) as writer:
+
+    def batches() -> Iterable[tuple[Particles, NDArray[np.float64]]]:
         for first in range(0, max(n, 1), _BATCH):
-            count = min(_BATCH, n - first)
             events = generate_with_cuts(
-                process, count, seed=seed, first=first, cuts=cuts, **physics
+                process, min(_BATCH, n - first), seed=seed, first=first, cuts=cuts, **physics
             )
-            particles = Particles.of(events)
-            detected = detect(
-                particles.p4,
-                particles.pdg,
-                particles.stable,
-                particles.offsets,
-                seed=seed,
-                first=first,
-                beams=beams,
-                detector=settings,
-                purpose=purpose,
-                lost_tracks=lost_tracks,
-            )
-            identity = _identity(first, count, experiment, run, production, kind)
-            table = build(
-                particles,
-                detected,
-                {**identity, "weight": events.weight * detected.weight},
-                beams,
-                truth=kind == "mc",
-            )
-            digest.update(table)
-            writer.write(table)
-            if progress is not None:
-                progress(count)
-        metadata = {
-            "synthetic": True,
-            "generator": "alp_coffea",
-            "process": process,
-            "mass": mass,
-            "coupling": coupling if mass is not None else None,
-            "seed": seed,
-            "events": n,
-            "isr": isr,
-            "cross_section_pb": sigma,
-            "cross_section_error_pb": error,
-            "kind": kind,
-            "cuts": vars(cuts),
-            "beams": _beam_parameters(beams),
-            "detector": settings.model_dump(),
-        }
-        writer.finish(metadata, digest.hexdigest())
-    return SampleRecord(path, n, sigma, error, digest.hexdigest(), cuts)
+            yield Particles.of(events), events.weight
 
-
-def _beam_parameters(beams: Beams) -> dict[str, float]:
-    """The three numbers that define the beams."""
-    return {
-        "electron_energy": beams.electron_energy,
-        "positron_energy": beams.positron_energy,
-        "crossing_angle": beams.crossing_angle,
+    metadata = {
+        "generator": "alp_coffea",
+        "process": process,
+        "mass": mass,
+        "coupling": None if mass is None else coupling,
+        "isr": isr,
+        "cuts": asdict(cuts),
+        "cross_section_pb": sigma,
+        "cross_section_error_pb": error,
     }
+    digest = _write(output, batches(), metadata)
+    return SampleRecord(output.path, n, sigma, error, digest, cuts)
 
 
-def _identity(
-    first: int, count: int, experiment: int, run: int, production: int, kind: Kind
-) -> dict[str, NDArray[np.generic]]:
+def write_lhe_sample(
+    path: str | Path,
+    lhe: str | Path,
+    *,
+    seed: int,
+    beams: Beams = SUPERKEKB,
+    detector: Detector | str = "phase2-2018",
+    lost_tracks: LostTracks = "simulate",
+    experiment: int = 0,
+    run: int = 1,
+    production: int = 0,
+    kind: Kind = "mc",
+    layout: Layout = "canonical",
+    container: Container = "root",
+    progress: Callable[[int], None] | None = None,
+) -> SampleRecord:
+    """Put the events of an LHE file through the detector into one ntuple.
+
+    Parameters as :func:`write_sample`; the cross section is the file's. Event weights are the
+    file's, normalised to a mean of one.
+
+    Raises what :func:`alp_coffea.simulation.read_lhe` raises, and ConfigurationError as
+    :func:`write_sample`.
+    """
+    output = _Output(
+        Path(path), seed, "lhe", beams, _detector(detector), lost_tracks, experiment, run,
+        production, kind, layout, container, progress,
+    )  # fmt: skip
+    events = read_lhe(lhe, beams=beams, seed=seed)
+
+    def batches() -> Iterable[tuple[Particles, NDArray[np.float64]]]:
+        for first in range(0, len(events), _BATCH):
+            last = min(first + _BATCH, len(events))
+            yield events.particles.between(first, last), events.weight[first:last]
+
+    metadata = {
+        "generator": "LHE",
+        "file": Path(lhe).name,
+        "cross_section_pb": events.cross_section,
+        "cross_section_error_pb": events.cross_section_error,
+    }
+    digest = _write(output, batches(), metadata)
+    return SampleRecord(
+        output.path, len(events), events.cross_section, events.cross_section_error, digest, None
+    )
+
+
+def _detector(detector: Detector | str) -> Detector:
+    return Detector.named(detector) if isinstance(detector, str) else detector
+
+
+def _write(
+    output: _Output,
+    batches: Iterable[tuple[Particles, NDArray[np.float64]]],
+    metadata: dict[str, Any],
+) -> str:
+    """Detect and write batches; returns the content digest."""
+    digest = ContentDigest()
+    first = 0
+    partial = output.path.with_name(f".{output.path.name}.part")
+    try:
+        with _writer(replace(output, path=partial)) as writer:
+            for particles, weight in batches:
+                detected = detect(
+                    particles.p4,
+                    particles.pdg,
+                    particles.stable,
+                    particles.offsets,
+                    seed=output.seed,
+                    first=first,
+                    beams=output.beams,
+                    detector=output.detector,
+                    purpose=output.purpose,
+                    lost_tracks=output.lost_tracks,
+                )
+                event = _identity(output, first, weight.size)
+                event["weight"] = weight * detected.weight
+                table = build(particles, detected, event, output.beams, truth=output.kind == "mc")
+                digest.update(table)
+                writer.write(table)
+                first += weight.size
+                if output.progress is not None:
+                    output.progress(weight.size)
+            metadata |= {
+                "synthetic": True,
+                "events": first,
+                "seed": output.seed,
+                "kind": output.kind,
+                "beams": asdict(output.beams),
+                "detector": output.detector.model_dump(),
+                "lost_tracks": output.lost_tracks,
+            }
+            writer.finish(metadata, digest.hexdigest())
+        partial.replace(output.path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return digest.hexdigest()
+
+
+def _writer(output: _Output) -> Writer:
+    for name, value, allowed in (
+        ("kind", output.kind, get_args(Kind)),
+        ("layout", output.layout, get_args(Layout)),
+        ("container", output.container, get_args(Container)),
+        ("lost_tracks", output.lost_tracks, get_args(LostTracks)),
+    ):
+        if value not in allowed:
+            raise ConfigurationError(
+                f"{name} = '{value}' must be one of {', '.join(map(repr, allowed))}"
+            )
+    if output.layout == "canonical":
+        if output.container == "parquet":
+            return ParquetWriter(output.path)
+        return (TreeWriter if output.container == "root" else RNTupleWriter)(output.path)
+    if output.container != "root":
+        raise ConfigurationError(
+            f"layout = '{output.layout}' is written by basf2 as TTrees only: container must be "
+            f"'root', not '{output.container}'"
+        )
+    if output.layout == "event_trees":
+        return EventTreesWriter(output.path, output.beams)
+    return CandidatesWriter(output.path, output.beams)
+
+
+def _identity(output: _Output, first: int, count: int) -> dict[str, NDArray[Any]]:
     number = np.arange(first, first + count)
-    runs = run + number // _EVENTS_PER_RUN if kind == "data" else np.full(count, run)
-    event = number % _EVENTS_PER_RUN + 1 if kind == "data" else number + 1
+    run, event = np.full(count, output.run), number + 1
+    if output.kind == "data":
+        run, event = output.run + number // _EVENTS_PER_RUN, number % _EVENTS_PER_RUN + 1
     return {
-        "__experiment__": np.full(count, experiment, np.int32),
-        "__run__": runs.astype(np.int32),
+        "__experiment__": np.full(count, output.experiment, np.int32),
+        "__run__": run.astype(np.int32),
         "__event__": event.astype(np.int32),
-        "__production__": np.full(count, production, np.int32),
+        "__production__": np.full(count, output.production, np.int32),
     }

@@ -92,7 +92,10 @@ class Calorimeter(_Settings):
         "guess",
     )
     splitting_fraction: float = Field(
-        default=0.05, gt=0, lt=0.5, description="mean energy share of it. Independent: guess"
+        default=0.01,
+        gt=0,
+        lt=0.5,
+        description="mean energy share of it. Independent: split-offs have tens of MeV",
     )
     gap_efficiency: float = Field(
         default=0.5,
