@@ -77,6 +77,9 @@ def draw_stack(
     return patches
 
 
+#: From here on the names of samples in a cutflow stand beside the axes.
+_MANY_SAMPLES = 8
+
 _FILLS = ("#9ecae1", "#fdd0a2", "#a1d99b", "#dadaeb", "#fcbba1", "#d9d9d9")
 
 
@@ -295,6 +298,10 @@ def cutflow(
         ax.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor")
         ax.tick_params(axis="x", which="minor", bottom=False, top=False)
         ax.set_ylabel("Events left [%]")
-        ax.legend(ncols=2, title=SELECTION.get(flow, flow), loc="best")
+        title = SELECTION.get(flow, flow)
+        if len(ax.lines) > _MANY_SAMPLES:
+            figure.legend(loc="outside right upper", title=title, fontsize=8, labelspacing=0.25)
+        else:
+            ax.legend(ncols=2, title=title, loc="best")
         annotate(ax, synthetic=synthetic, label=label)
     return figure

@@ -1,0 +1,110 @@
+"""Selection variables, mass spectra and cutflows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from plot_inputs import cutflows, mass_histogram, variable_histogram
+
+from alp_coffea import plots
+from alp_coffea.plots.style import SYNTHETIC
+
+BACKGROUNDS = {
+    "first": variable_histogram(3000, weight=0.1, seed=1),
+    "second": variable_histogram(5000, weight=0.5, seed=2),
+}
+DATA = variable_histogram(2800, seed=3)
+
+
+def spectrum(histogram) -> np.ndarray:
+    return np.asarray(histogram[{"energy_set": "low_mass"}].values())
+
+
+def test_stack_adds_up_and_ratio_is_data_over_it() -> None:
+    figure = plots.variable(DATA, BACKGROUNDS, energy_set="low_mass", synthetic=True)
+    ax, ratio = figure.axes
+    patches = {p.get_label(): p.get_data() for p in ax.patches}
+    first, second = (spectrum(BACKGROUNDS[name]) for name in ("first", "second"))
+    assert np.allclose(patches["first"].values, first)
+    assert np.allclose(patches["second"].baseline, first)
+    assert np.allclose(patches["second"].values, first + second)
+    points = ratio.containers[0].lines[0].get_xydata()
+    shown = (first + second > 0) & (spectrum(DATA) > 0)
+    assert np.allclose(points[:, 1], spectrum(DATA)[shown] / (first + second)[shown])
+    assert np.allclose(ax.containers[0].lines[0].get_ydata(), spectrum(DATA))
+
+
+def test_uncertainty_band_is_the_root_of_the_variances() -> None:
+    ax = plots.variable(DATA, BACKGROUNDS, energy_set="low_mass", synthetic=True).axes[0]
+    (band,) = [p for p in ax.patches if p.get_hatch()]
+    values = sum(spectrum(h) for h in BACKGROUNDS.values())
+    variances = sum(h[{"energy_set": "low_mass"}].variances() for h in BACKGROUNDS.values())
+    assert np.allclose(band.get_data().values, values + np.sqrt(variances))
+    assert np.allclose(band.get_data().baseline, values - np.sqrt(variances))
+
+
+def test_signal_has_the_area_of_the_backgrounds() -> None:
+    signals = {"signal": variable_histogram(1000, seed=4)}
+    figure = plots.variable(
+        DATA, BACKGROUNDS, energy_set="low_mass", signals=signals, synthetic=True
+    )
+    (line,) = [p for p in figure.axes[0].patches if p.get_label() == "signal"]
+    total = sum(spectrum(h).sum() for h in BACKGROUNDS.values())
+    assert line.get_data().values.sum() == pytest.approx(total)
+
+
+def test_labels_name_width_and_unit() -> None:
+    figure = plots.variable(DATA, BACKGROUNDS, energy_set="low_mass", synthetic=True, per="Events")
+    assert figure.axes[0].get_ylabel() == "Events / (0.022 GeV)"
+    assert figure.axes[1].get_xlabel().endswith("[GeV]")
+
+
+def test_hidden_data_leave_no_trace() -> None:
+    figure = plots.variable(None, BACKGROUNDS, energy_set="low_mass", synthetic=True, log=True)
+    (ax,) = figure.axes
+    assert not ax.containers
+    assert ax.get_yscale() == "log"
+    figure = plots.masses(None, mass_histogram(5000), definition="diphoton", synthetic=True)
+    assert not figure.axes[0].containers
+
+
+@pytest.mark.parametrize("definition", ["diphoton", "recoil"])
+def test_mass_spectra_count_every_candidate_once(definition: str) -> None:
+    data, background = mass_histogram(8000), mass_histogram(40_000, weight=0.2)
+    figure = plots.masses(data, background, definition=definition, synthetic=True, bin_width=2.0)
+    ax, *ratios = figure.axes
+    assert len(ratios) == 2
+    assert ax.get_ylabel() == "Candidates / (2 GeV$^2$)"
+    for histogram, arrays in (
+        (data, [(c.lines[0].get_ydata(), None) for c in ax.containers]),
+        (background, [(p.get_data().values, p.get_data().edges) for p in ax.patches]),
+    ):
+        for (values, _), energy_set in zip(arrays, ("high_mass", "low_mass"), strict=True):
+            edges = ax.patches[0].get_data().edges
+            counted = (values * np.diff(edges) / np.median(np.diff(edges))).sum()
+            selected = histogram[{"energy_set": energy_set, "definition": definition}]
+            everything = selected.project("mass").values().sum()
+            assert counted == pytest.approx(everything, rel=3e-3)  # emptiest ends are cut off
+
+
+def test_cutflow_shows_the_share_left() -> None:
+    flows = cutflows("ggg", "signal")
+    ax = plots.cutflow(flows, "low_mass", synthetic=True).axes[0]
+    for line, name in zip(ax.lines, flows, strict=True):
+        steps = flows[name].steps("low_mass")
+        assert np.allclose(line.get_ydata(), [100 * s.weighted / steps[0].weighted for s in steps])
+    assert [t.get_text() for t in ax.get_xticklabels()] == [
+        s.cut.replace("_", " ") for s in flows["ggg"].steps("low_mass")
+    ]
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_synthetic_label(synthetic: bool) -> None:
+    for figure in (
+        plots.variable(DATA, BACKGROUNDS, energy_set="low_mass", synthetic=synthetic),
+        plots.masses(
+            mass_histogram(3000), mass_histogram(9000), definition="recoil", synthetic=synthetic
+        ),
+        plots.cutflow(cutflows("ggg"), "low_mass", synthetic=synthetic),
+    ):
+        assert any(SYNTHETIC in t.get_text() for t in figure.axes[0].texts) == synthetic
