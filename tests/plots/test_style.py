@@ -14,6 +14,11 @@ from alp_coffea import plots
 from alp_coffea.plots.style import luminosity_text
 
 
+def settings() -> dict[str, object]:
+    # asking for the backend would choose one and import pyplot
+    return {key: matplotlib.rcParams[key] for key in matplotlib.rcParams if key != "backend"}
+
+
 def test_no_global_state_of_matplotlib_is_touched(tmp_path: Path) -> None:
     code = """
 import sys
@@ -21,7 +26,7 @@ from alp_coffea import plots
 assert "matplotlib" not in sys.modules
 import matplotlib
 matplotlib.rcParams["font.size"] = 7.5
-def settings():  # asking for the backend would choose one and import pyplot
+def settings():
     return {key: matplotlib.rcParams[key] for key in matplotlib.rcParams if key != "backend"}
 before = settings()
 figure, ax = plots.new_figure()
@@ -37,10 +42,10 @@ for module in ("matplotlib.pyplot", "mplhep"):
 
 
 def test_style_is_restored_after_an_error() -> None:
-    before = matplotlib.rcParams.copy()
+    before = settings()
     with pytest.raises(RuntimeError, match="drawing"), plots.style():
         raise RuntimeError("drawing failed")
-    assert matplotlib.rcParams == before
+    assert settings() == before
 
 
 def test_a_user_style_does_not_change_the_figure(tmp_path: Path) -> None:
