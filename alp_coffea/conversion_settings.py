@@ -22,8 +22,9 @@ class ConversionSettings:
     ----------
     trees
         Tree name to what it holds: ``Photon``, ``Track``, ``Truth``, ``Event`` (event-level
-        numbers) or ``Candidates`` (one row per candidate). Empty: all trees with event identity,
-        contents guessed from their names and columns.
+        numbers) or ``Candidates`` (one row per candidate). ``file.root:tree`` tells trees of one
+        name in several files apart. Empty: all trees with event identity, contents guessed from
+        their names and columns.
     fields
         Column map, see ``alp_coffea.events.columns``. Empty: common naming conventions.
     join

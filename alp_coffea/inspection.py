@@ -148,7 +148,7 @@ def inspect_file(path: str | Path, needs: Mapping[str, Needs] | None = None) -> 
         container = "ROOT"
         with open_root(path) as directory:
             names = tree_names(directory, path)
-            infos = [tree_info(open_tree(directory, name, path), path) for name in names]
+            infos = [tree_info(open_tree(directory, name, path), name, path) for name in names]
             with readable(path):
                 classes = directory.classnames(recursive=True, cycle=False)
             others = {name: kind for name, kind in classes.items() if name not in names}

@@ -174,7 +174,7 @@ def join(folder: Path, events: int, repeat: int) -> None:
             trees = []
             for name, collection in (("photons", "Photon"), ("tracks", "Track")):
                 tree = open_tree(directory, name, str(path))
-                info = tree_info(tree, str(path))
+                info = tree_info(tree, name, str(path))
                 trees.append(OpenTree(str(path), tree, info, digest, collection))
             source = open_joined(trees, {}, strict=True)
             for start in range(0, len(source), 100_000):

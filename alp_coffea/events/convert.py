@@ -182,17 +182,21 @@ def _open(stack: ExitStack, paths: Sequence[str], settings: ConversionSettings) 
     found: list[OpenTree] = []
     skipped: list[str] = []
     names: list[str] = []
+    unseen = set(settings.trees)
     for path in paths:
         directory = stack.enter_context(open_root(path))
         identity = file_identity(directory, path)
-        names += tree_names(directory, path)
         for name in tree_names(directory, path):
-            if settings.trees and name not in settings.trees:
+            names.append(name)
+            # "file.root:tree" tells trees of one name in several files apart
+            keys = [key for key in (f"{Path(path).name}:{name}", name) if key in settings.trees]
+            if settings.trees and not keys:
                 continue
+            unseen -= set(keys)
             tree = open_tree(directory, name, path)
-            info = tree_info(tree, path)
+            info = tree_info(tree, name, path)
             if info.layout == "unknown":
-                if name in settings.trees:
+                if keys:
                     raise MissingFieldError(
                         f"{path}: tree '{name}' has no event identity (branches "
                         "'__experiment__', '__run__', '__event__'), so its entries cannot be "
@@ -204,10 +208,10 @@ def _open(stack: ExitStack, paths: Sequence[str], settings: ConversionSettings) 
                 raise ConfigurationError(
                     f"{path}: tree '{name}' already has the canonical layout; use it as it is"
                 )
-            found.append(OpenTree(path, tree, info, identity, settings.trees.get(name, "")))
-    wanted = set(settings.trees) - {opened.info.name for opened in found}
-    if wanted:
-        first = sorted(wanted)[0]
+            holds = settings.trees[keys[0]] if keys else ""
+            found.append(OpenTree(path, tree, info, identity, holds))
+    if unseen:
+        first = min(unseen)
         raise MissingTreeError(
             f"{', '.join(paths)}: no tree '{first}'{suggest(first, names)} The settings name it "
             f"for '{settings.trees[first]}'; there are: {', '.join(names) or 'none'}"

@@ -154,17 +154,17 @@ def open_tree(directory: Any, name: str, path: str) -> Any:
         return directory[name]
 
 
-def tree_info(tree: Any, path: str) -> TreeInfo:
-    """Entries and columns of an open tree, from its header."""
-    with readable(path, f"tree '{tree.name}'"):
+def tree_info(tree: Any, name: str, path: str) -> TreeInfo:
+    """Entries and columns of an open tree, from its header; ``name`` is its path in the file."""
+    with readable(path, f"tree '{name}'"):
         ttree = isinstance(tree, uproot.behaviors.TTree.TTree)
         columns: dict[str, Column] = {}
-        for name in tree.keys(recursive=False):
-            branch = tree[name]
+        for column in tree.keys(recursive=False):
+            branch = tree[column]
             stored = str(branch.typename)
-            columns[name] = Column(_branch_kind(branch) if ttree else _field_kind(stored), stored)
+            columns[column] = Column(_branch_kind(branch) if ttree else _field_kind(stored), stored)
         container = "TTree" if ttree else "RNTuple"
-        return TreeInfo(str(tree.name), container, int(tree.num_entries), columns)
+        return TreeInfo(name, container, int(tree.num_entries), columns)
 
 
 def _branch_kind(branch: Any) -> Kind:

@@ -71,6 +71,14 @@ class OpenTree:
                 with readable(self.path, what):
                     self.tree[name].array(entry_start=start, entry_stop=stop)
             raise
+        for name in names:
+            # uproot returns what it finds: a damaged header can make that too few
+            if len(arrays[name]) != stop - start:
+                raise UnreadableFileError(
+                    f"{self.where}, branch '{name}' gives {len(arrays[name])} of the "
+                    f"{stop - start} entries {start}-{stop}; the file is damaged, copy or produce "
+                    "it again"
+                )
         return {name: arrays[name] for name in names}
 
     def identity_names(self) -> list[str]:

@@ -33,6 +33,7 @@ from alp_coffea.errors import (
 from alp_coffea.events.convert import convert, convert_cached, read_report
 from alp_coffea.events.opening import readable
 from alp_coffea.events.schema import AlpSchema
+from alp_coffea.inspection import inspect_file
 
 IDENTITY = ("__experiment__", "__run__", "__event__", "__production__")
 
@@ -301,6 +302,19 @@ def test_unclear_and_repeated_collections(tmp_path):
     got, _ = converted(tmp_path / "f.root", tmp_path, Settings(trees={"one": "Photon"}))
     assert_same(got.gamma_E, event["photons"]["E"])
     assert "track_p" not in got.fields
+
+
+def test_trees_in_folders_and_of_one_name(tmp_path):
+    event = make_events(20)
+    for name, columns in (("a", event["tracks"]), ("b", event["tracks"])):
+        with uproot.recreate(tmp_path / f"{name}.root") as file:
+            list_tree(file, "dir/tree", columns, event["identity"])
+    paths = [tmp_path / "a.root", tmp_path / "b.root"]
+    trees = {"a.root:dir/tree": "Photon", "b.root:dir/tree": "Track"}
+    got, report = converted(paths, tmp_path, Settings(trees=trees))
+    assert_same(got.gamma_dr, event["tracks"]["dr"])
+    assert_same(got.track_dr, event["tracks"]["dr"])
+    assert [source.tree for source in report.sources] == ["dir/tree", "dir/tree"]
 
 
 @pytest.mark.parametrize(
@@ -653,6 +667,25 @@ def test_lists_of_different_length_in_one_tree(tmp_path):
         converted(tmp_path / "f.root", tmp_path)
 
 
+@given(damage=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8)), max_size=4))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_random_damage_gives_events_or_a_named_error(damage):
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_lists(Path(folder) / "f.root", make_events(30))
+        content = bytearray(path.read_bytes())
+        for place, junk in damage:
+            start = int(place * (len(content) - len(junk)))
+            content[start : start + len(junk)] = junk
+        path.write_bytes(content)
+        report = None
+        try:
+            inspect_file(path, {})
+            report = convert([path], Path(folder) / "out.parquet")
+        except AlpCoffeaError as error:
+            assert str(path) in str(error)
+        assert (Path(folder) / "out.parquet").exists() == (report is not None)
+
+
 NAMES = st.sampled_from(
     ["__experiment__", "__run__", "__event__", "__production__", "__candidate__",
      "__ncandidates__", "__weight__", "E", "theta", "phi", "gamma0_E", "gamma0_theta",
@@ -679,6 +712,7 @@ def test_random_branches_give_events_or_a_named_error(branches, entries):
         with uproot.recreate(path) as file:
             tree = file.mktree("photons", {"filler": "float64", **branches})
             tree.extend({"filler": np.ones(entries), **content})
+        inspect_file(path, {})
         try:
             report = convert([path], Path(folder) / "out.parquet")
         except AlpCoffeaError as error:
