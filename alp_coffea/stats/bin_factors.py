@@ -1,0 +1,313 @@
+"""Elimination of bin factors (``staterror``, ``shapesys``) from the likelihood.
+
+For given scalar parameters the factors of one bin minimise a function of their own, in closed
+form when there is one of them. What the minimiser sees is the profile over all bin factors, and
+its Hessian is the Schur complement of an arrow-shaped matrix: the cost stays proportional to the
+number of bins, and the factors' bounds are respected exactly (Barlow and Beeston, Comput. Phys.
+Commun. 77 (1993) 219; Conway, arXiv:1103.0354).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from numba import njit
+
+from alp_coffea.stats.arrays import EXACT, FAST, LEAST_SQUARES
+
+_MAX_SWEEPS: Final = 200
+_CONVERGED: Final = 1e-11
+_SMALLEST_RATE: Final = 1e-10
+
+
+@njit(**FAST)
+def best_factor(n, rest, rate, kind, aux, width, low, high):  # type: ignore[no-untyped-def]
+    """Minimum over one factor of nu - n log nu + constraint, with nu = rest + factor x rate.
+
+    Gaussian (kind 0) and Poisson constraints both lead to a quadratic equation; its roots are
+    written without cancellation.
+    """
+    if rate == 0.0:
+        value = aux if kind == 0 else aux / width
+    elif kind == 0:
+        spread = rate * rate / width
+        b = spread - (rest + aux * rate)
+        root = math.sqrt(b * b + 4.0 * n * spread)
+        if n == 0.0:
+            ratio = 0.0
+        elif b > 0.0:
+            ratio = (b + root) / (2.0 * spread)
+        else:
+            ratio = 2.0 * n / (root - b)
+        value = aux - rate / width * (1.0 - ratio)
+    else:
+        a = (rate + width) * rate
+        b = (rate + width) * rest - (aux + n) * rate
+        c = -aux * rest
+        root = math.sqrt(max(b * b - 4.0 * a * c, 0.0))
+        q = -0.5 * (b + root) if b >= 0.0 else -0.5 * (b - root)
+        first = q / a
+        second = c / q if q != 0.0 else first
+        # the function is convex where factor and nu are positive: one root qualifies
+        value = max(first, second) if rate > 0.0 else min(max(first, 0.0), max(second, 0.0))
+    return min(max(value, low), high)
+
+
+@njit(**FAST)
+def _bin_rates(model, value, c, m, i, b, rates):  # type: ignore[no-untyped-def]
+    """nu of a bin; d(nu)/d(factor) into ``rates``, second derivatives into ``b.cross``."""
+    nu = 0.0
+    for t in range(m):
+        rates[t] = 0.0
+        for u in range(m):
+            b.cross[t, u] = 0.0
+    q0 = model.channels[c, 1]
+    for k in range(model.channels[c, 0], model.channels[c + 1, 0]):
+        if not b.used[k]:
+            continue
+        mask, here = model.components[k, 2], b.product[k] * b.rows[k, i]
+        whole = here
+        for t in range(m):
+            if mask >> t & 1:
+                whole *= value[q0 + t, i]
+        nu += whole
+        for t in range(m):
+            if mask >> t & 1:
+                without = here
+                for u in range(m):
+                    if u != t and mask >> u & 1:
+                        without *= value[q0 + u, i]
+                rates[t] += without
+                for u in range(t):
+                    if mask >> u & 1:
+                        both = here
+                        for r in range(m):
+                            if r != t and r != u and mask >> r & 1:
+                                both *= value[q0 + r, i]
+                        b.cross[t, u] += both
+    return nu
+
+
+@njit(**FAST)
+def _bin_system(gammas, p, value, aux, q0, m, i, n, nu, weights, b):  # type: ignore[no-untyped-def]
+    """Gradient and lower Hessian of one bin in its factors; returns slope and curvature in nu.
+
+    ``b.inner`` rows: 0 gradient, 1 rates (input), 2 step, 3 whether held, then the Hessian.
+    """
+    if weights == LEAST_SQUARES:
+        slope, curve = (nu - n) / max(n, 1.0), 1.0 / max(n, 1.0)
+    else:
+        slope = 1.0 - n / nu if n > 0.0 else 1.0
+        if weights == EXACT:
+            curve = n / (nu * nu) if n > 0.0 else 0.0
+        else:
+            curve = 1.0 / max(nu, _SMALLEST_RATE)
+    for t in range(m):
+        v, centre, width = value[q0 + t, i], aux[q0 + t, i], gammas.width[p, q0 + t, i]
+        if gammas.kind[q0 + t] == 0:
+            prior, prior2 = width * (v - centre), width
+        else:
+            prior, prior2 = width - centre / v, centre / (v * v)
+        g = slope * b.inner[1, t] + prior
+        b.inner[0, t] = g
+        for u in range(t):
+            h = curve * b.inner[1, t] * b.inner[1, u]
+            if weights == EXACT:
+                h += slope * b.cross[t, u]
+            b.inner[4 + t, u] = h
+        b.inner[4 + t, t] = curve * b.inner[1, t] * b.inner[1, t] + prior2
+        low, high = gammas.low[p, q0 + t, i], gammas.high[p, q0 + t, i]
+        held = low == high or (v <= low and g >= 0.0) or (v >= high and g <= 0.0)
+        b.inner[3, t] = 1.0 if held else 0.0
+    return slope, curve
+
+
+@njit(**FAST)
+def _residual(m, b):  # type: ignore[no-untyped-def]
+    """Largest gradient of the free factors of a bin in units of their errors."""
+    worst = 0.0
+    for t in range(m):
+        if b.inner[3, t] == 0.0:
+            worst = max(worst, abs(b.inner[0, t]) / math.sqrt(max(b.inner[4 + t, t], 1e-300)))
+    return worst
+
+
+@njit(**FAST)
+def _factorise(m, b):  # type: ignore[no-untyped-def]
+    """Cholesky factor in place with inverse pivots; held factors get a zero pivot.
+
+    Returns False if the Hessian of the free factors is not positive definite.
+    """
+    for t in range(m):
+        for u in range(t + 1):
+            total = b.inner[4 + t, u]
+            for r in range(u):
+                total -= b.inner[4 + t, r] * b.inner[4 + u, r]
+            if b.inner[3, t] != 0.0 or b.inner[3, u] != 0.0:
+                b.inner[4 + t, u] = 0.0
+            elif u < t:
+                b.inner[4 + t, u] = total * b.inner[4 + u, u]
+            elif total > 0.0:
+                b.inner[4 + t, t] = 1.0 / math.sqrt(total)
+            else:
+                return False
+    return True
+
+
+@njit(**FAST)
+def _solve_bin(model, gammas, p, c, value, aux, m, i, n, b):  # type: ignore[no-untyped-def]
+    """Minimise over two or more factors of one bin: exact sweeps, sped up by Newton steps."""
+    q0 = model.channels[c, 1]
+    for _ in range(_MAX_SWEEPS):
+        for t in range(m):
+            nu = _bin_rates(model, value, c, m, i, b, b.inner[1])
+            q, rate = q0 + t, b.inner[1, t]
+            value[q, i] = best_factor(
+                n,
+                nu - value[q, i] * rate,
+                rate,
+                gammas.kind[q],
+                aux[q, i],
+                gammas.width[p, q, i],
+                gammas.low[p, q, i],
+                gammas.high[p, q, i],
+            )
+        nu = _bin_rates(model, value, c, m, i, b, b.inner[1])
+        if not nu > 0.0:
+            return
+        _bin_system(gammas, p, value, aux, q0, m, i, n, nu, EXACT, b)
+        before = _residual(m, b)
+        if before < _CONVERGED:
+            return
+        if not _factorise(m, b):
+            continue
+        for t in range(m):
+            total = -b.inner[0, t]
+            for u in range(t):
+                total -= b.inner[4 + t, u] * b.inner[2, u]
+            b.inner[2, t] = total * b.inner[4 + t, t]
+        for t in range(m - 1, -1, -1):
+            total = b.inner[2, t]
+            for u in range(t + 1, m):
+                total -= b.inner[4 + u, t] * b.inner[2, u]
+            b.inner[2, t] = total * b.inner[4 + t, t]
+        for t in range(m):
+            old = value[q0 + t, i]
+            moved = old + b.inner[2, t]
+            value[q0 + t, i] = min(max(moved, gammas.low[p, q0 + t, i]), gammas.high[p, q0 + t, i])
+            b.inner[2, t] = old
+        nu = _bin_rates(model, value, c, m, i, b, b.inner[1])
+        after = math.inf
+        if nu > 0.0:
+            _bin_system(gammas, p, value, aux, q0, m, i, n, nu, EXACT, b)
+            after = _residual(m, b)
+        if after < _CONVERGED:
+            return
+        if not after < before:
+            for t in range(m):
+                value[q0 + t, i] = b.inner[2, t]
+
+
+@njit(**FAST)
+def _start(gammas, p, value, aux, q0, m, i):  # type: ignore[no-untyped-def]
+    """Put the factors of a bin where their constraints want them."""
+    for q in range(q0, q0 + m):
+        centre = aux[q, i] if gammas.kind[q] == 0 else aux[q, i] / gammas.width[p, q, i]
+        value[q, i] = min(max(centre, gammas.low[p, q, i]), gammas.high[p, q, i])
+
+
+@njit(**FAST)
+def _constraint(gammas, p, value, aux, q0, m, i):  # type: ignore[no-untyped-def]
+    """Constraint terms of a bin's factors, relative to their best value."""
+    total = 0.0
+    for q in range(q0, q0 + m):
+        v, centre, width = value[q, i], aux[q, i], gammas.width[p, q, i]
+        if gammas.kind[q] == 0:
+            total += 0.5 * width * (v - centre) * (v - centre)
+        else:
+            total += width * v - centre
+            if centre > 0.0:
+                total += centre * math.log(centre / (width * v))
+    return total
+
+
+@njit(**FAST)
+def eliminate(model, gammas, jobs, job, c, live, weights, b):  # type: ignore[no-untyped-def]
+    """Set the channel's bin factors to their best values for the current rates.
+
+    Multiplies the shapes and nu by them and fills ``b.coupling``, the derivatives of every live
+    shape's rate with the factors' gradient over the Cholesky factor of each bin's Hessian.
+    Returns the constraints' part of the likelihood, relative to its best value.
+    """
+    p = jobs.point[job]
+    first, shifts = model.components.shape[0] - 1, model.shifts.size
+    q0, m = model.channels[c, 1], model.channels[c + 1, 1] - model.channels[c, 1]
+    k0, k1 = model.channels[c, 0], model.channels[c + 1, 0]
+    data = jobs.data[jobs.data_row[job], c]
+    value, aux = jobs.gamma[job], jobs.gamma_aux[jobs.aux_row[job]]
+    floor = jobs.floor[job]
+    constraint, worst = 0.0, 0.0
+    for i in range(model.bins[p, c]):
+        n = data[i] if data[i] > 0.0 else floor
+        if weights == LEAST_SQUARES:
+            _start(gammas, p, value, aux, q0, m, i)
+        elif m == 1:
+            rest, rate = 0.0, 0.0
+            for k in range(k0, k1):
+                if b.used[k]:
+                    if model.components[k, 2]:
+                        rate += b.product[k] * b.rows[k, i]
+                    else:
+                        rest += b.product[k] * b.rows[k, i]
+            value[q0, i] = best_factor(
+                n,
+                rest,
+                rate,
+                gammas.kind[q0],
+                aux[q0, i],
+                gammas.width[p, q0, i],
+                gammas.low[p, q0, i],
+                gammas.high[p, q0, i],
+            )
+        else:
+            _solve_bin(model, gammas, p, c, value, aux, m, i, n, b)
+        nu = _bin_rates(model, value, c, m, i, b, b.inner[1])
+        slope, curve = _bin_system(gammas, p, value, aux, q0, m, i, n, nu, weights, b)
+        if weights != LEAST_SQUARES:
+            worst = max(worst, _residual(m, b))
+        if not _factorise(m, b):
+            # only far from a minimum: take the expectation, which is positive definite
+            _bin_system(gammas, p, value, aux, q0, m, i, n, nu, 1, b)
+            _factorise(m, b)
+        if weights != EXACT:
+            slope = 0.0
+        b.lines[0, i] = nu
+        constraint += _constraint(gammas, p, value, aux, q0, m, i)
+        for a in range(live):
+            v = b.live[a]
+            mask, shape = model.components[b.owner[v], 2], b.rows[v, i]
+            whole = shape
+            for t in range(m):
+                if mask >> t & 1:
+                    whole *= value[q0 + t, i]
+            for t in range(m):
+                total = curve * b.inner[1, t] * whole
+                if mask >> t & 1:
+                    total += slope * whole / value[q0 + t, i]
+                for u in range(t):
+                    total -= b.inner[4 + t, u] * b.coupling[u, v, i]
+                b.coupling[t, v, i] = total * b.inner[4 + t, t]
+        for k in range(k0, k1):
+            if not b.used[k]:
+                continue
+            scale, mask = 1.0, model.components[k, 2]
+            for t in range(m):
+                if mask >> t & 1:
+                    scale *= value[q0 + t, i]
+            b.rows[k, i] *= scale
+            for h in range(model.components[k, 1], model.components[k + 1, 1]):
+                b.rows[first + h, i] *= scale
+                b.rows[first + shifts + h, i] *= scale
+    jobs.inner[job] = max(jobs.inner[job], worst)
+    return constraint

@@ -1,0 +1,289 @@
+"""Many bounded maximum-likelihood fits at once.
+
+All fits of a batch advance together: the kernels evaluate likelihoods and Newton steps of the
+active ones, and the bookkeeping of step lengths and convergence is array code. A fit never
+influences another one, so results do not depend on how fits are distributed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from alp_coffea.stats.arrays import (
+    EXACT,
+    FISHER,
+    LEAST_SQUARES,
+    Array,
+    Index,
+    Jobs,
+)
+from alp_coffea.stats.batch import Group
+from alp_coffea.stats.likelihood import evaluate
+from alp_coffea.stats.newton import DESCENT, KKT, POI_CURVATURE, newton_steps
+
+# Status bits of one fit
+NOT_CONVERGED: Final = 1
+NO_DOMAIN: Final = 2
+AT_EDGE: Final = 4
+SINGULAR: Final = 8
+
+TOLERANCE: Final = 1e-7  # KKT residual; the likelihood is then within 1e-14 of its minimum
+ACCEPTED: Final = 1e-6  # KKT residual above which a fit counts as failed
+_MAX_ITERATIONS: Final = 200
+_MAX_HALVINGS: Final = 40
+_SUFFICIENT: Final = 1e-4  # Armijo condition
+_ROUNDING: Final = 1e-12
+_RIDGE: Final = 1e-9
+_BARRIERS: Final = 10.0 ** -np.arange(1.0, 12.0)
+
+
+class Problem:
+    """A batch of fits with the models of one group.
+
+    Args:
+        group: compiled models.
+        point: model of each fit, (jobs,).
+        data: counts of each fit, (jobs, channels, bins).
+        aux, gamma_aux: auxiliary data, (jobs, ...) or, by default, the group's.
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        point: Index,
+        data: Array,
+        aux: Array | None = None,
+        gamma_aux: Array | None = None,
+    ) -> None:
+        n, p = point.size, group.parameters
+        rows = np.arange(n)
+        self.group = group
+        self.buffers = group.buffers()
+        self.status = np.zeros(n, dtype=np.int64)
+        self.iterations = np.zeros(n, dtype=np.int64)
+        self.kkt = np.full(n, np.inf)
+        self.limited = np.zeros(n, dtype=np.int64)
+        self.jobs = Jobs(
+            point=point,
+            data_row=rows,
+            aux_row=point if aux is None else rows,
+            data=data,
+            aux=group.aux if aux is None else aux,
+            gamma_aux=group.gamma_aux if gamma_aux is None else gamma_aux,
+            theta=group.init[point],
+            gamma=group.gamma_aux[point],
+            low=group.low[point],
+            high=group.high[point],
+            vary=group.low[point] < group.high[point],
+            value=np.zeros(n),
+            nu=np.zeros(data.shape),
+            gradient=np.zeros((n, p)),
+            hessian=np.zeros((n, p, p)),
+            inner=np.zeros(n),
+            empty=np.zeros(n, dtype=np.bool_),
+            floor=np.zeros(n),
+            step=np.zeros((n, p)),
+            tangent=np.zeros((n, p)),
+            state=np.zeros((n, p), dtype=np.int8),
+            info=np.zeros((n, 4)),
+        )
+
+    @property
+    def everything(self) -> Index:
+        """Indices of all fits."""
+        return np.arange(self.jobs.point.size)
+
+    def hold_poi(self, active: Index, value: Array | float) -> None:
+        """Fix the parameter of interest and leave it out of the derivatives."""
+        poi = self.group.poi
+        self.jobs.theta[active, poi] = value
+        self.jobs.vary[active, poi] = False
+
+    def free_poi(self, active: Index, low: Array | float) -> None:
+        """Let the parameter of interest vary between ``low`` and its upper bound."""
+        poi, jobs = self.group.poi, self.jobs
+        jobs.low[active, poi] = low
+        jobs.high[active, poi] = self.group.high[jobs.point[active], poi]
+        jobs.vary[active, poi] = True
+
+    def evaluate(self, active: Index, weights: int = EXACT) -> None:
+        """Likelihoods and derivatives at the current parameters."""
+        group = self.group
+        evaluate(group.arrays, group.gammas, self.jobs, active, weights, self.buffers)
+
+    def steps(self, active: Index, poi: int = -1, ridge: float = 0.0) -> None:
+        """Newton steps and KKT residuals at the last evaluation."""
+        newton_steps(self.jobs, active, poi, ridge, self.buffers)
+
+    def start_from_data(self, active: Index) -> None:
+        """Move to a weighted least-squares estimate, where that is inside the domain."""
+        jobs = self.jobs
+        self.evaluate(active, LEAST_SQUARES)
+        self.steps(active, ridge=_RIDGE)
+        rows = active[~np.isnan(jobs.info[active, DESCENT])]
+        base, step = jobs.theta[rows].copy(), jobs.step[rows].copy()
+        pending = np.arange(rows.size)
+        for fraction in (1.0, 0.9, 0.75, 0.5, 0.25, 0.0):
+            jobs.theta[rows[pending]] = base[pending] + fraction * step[pending]
+            self._clip(rows[pending], fraction == 1.0)
+            self.evaluate(rows[pending])
+            pending = pending[~np.isfinite(jobs.value[rows[pending]])]
+            if pending.size == 0:
+                break
+
+    def _clip(self, rows: Index, full: bool) -> None:
+        """Put parameters inside their box; after full steps exactly onto the bounds reached."""
+        jobs = self.jobs
+        low, high, theta = jobs.low[rows], jobs.high[rows], jobs.theta[rows]
+        if full:
+            state = jobs.state[rows]
+            np.copyto(theta, low, where=(state == -1) & jobs.vary[rows])
+            np.copyto(theta, high, where=(state == 1) & jobs.vary[rows])
+        inside = np.minimum(np.maximum(theta, low), high)
+        jobs.theta[rows] = np.where(jobs.vary[rows], inside, theta)
+
+    def minimise(self, active: Index) -> None:
+        """Minimise the active fits from their current parameters.
+
+        Sets ``status``, ``iterations`` and ``kkt``; ``jobs`` then holds the value, gradient and
+        Hessian at the minimum, and in ``state`` which parameters are held by a bound.
+        """
+        jobs = self.jobs
+        self.status[active] = 0
+        self.iterations[active] = 0
+        self.limited[active] = 0
+        self.kkt[active] = np.inf
+        jobs.floor[active] = 0.0
+        self.evaluate(active)
+        inside = np.isfinite(jobs.value[active])
+        self.status[active[~inside]] = NO_DOMAIN
+        rows = active[inside]
+        self._descend(rows)
+        blocked = rows[(self.limited[rows] > 0) & (self.kkt[rows] >= TOLERANCE)]
+        if blocked.size:
+            self._follow_barrier(blocked)
+        self.status[active[~(self.kkt[active] < ACCEPTED)]] |= NOT_CONVERGED
+        self.status[rows[np.isnan(jobs.info[rows, DESCENT])]] |= SINGULAR
+
+    def _descend(self, active: Index) -> None:
+        """Newton iterations with a backtracking line search."""
+        jobs = self.jobs
+        self.steps(active)
+        for _ in range(_MAX_ITERATIONS):
+            self.kkt[active] = jobs.info[active, KKT]
+            active = active[~(self.kkt[active] < TOLERANCE) & (self.limited[active] < 3)]
+            if active.size == 0:
+                return
+            self.iterations[active] += 1
+            indefinite = np.isnan(jobs.info[active, DESCENT])
+            self._expected_step(active[indefinite])
+            active = active[~np.isnan(jobs.info[active, DESCENT])]
+            rejected = self._search(active)
+            if rejected.size:
+                self._expected_step(rejected)
+                rejected = rejected[~np.isnan(jobs.info[rejected, DESCENT])]
+                stuck = self._search(rejected)
+                self.steps(stuck)
+                self.kkt[stuck] = jobs.info[stuck, KKT]
+                active = np.setdiff1d(active, stuck, assume_unique=True)
+            self.steps(active)
+
+    def _expected_step(self, active: Index) -> None:
+        """Fisher scoring step: from the expectation of the Hessian, which is never indefinite."""
+        if active.size:
+            self.evaluate(active, FISHER)
+            self.steps(active, ridge=_RIDGE)
+
+    def _search(self, active: Index) -> Index:
+        """Move along the steps until the likelihood drops enough; returns those that did not."""
+        jobs = self.jobs
+        base, step = jobs.theta[active].copy(), jobs.step[active].copy()
+        value, descent = jobs.value[active].copy(), jobs.info[active, DESCENT].copy()
+        slack = _ROUNDING * (1.0 + np.abs(value))
+        pending, fraction = np.arange(active.size), 1.0
+        for _ in range(_MAX_HALVINGS):
+            rows = active[pending]
+            jobs.theta[rows] = base[pending] + fraction * step[pending]
+            self._clip(rows, fraction == 1.0)
+            self.evaluate(rows)
+            bound = value[pending] + _SUFFICIENT * fraction * descent[pending] + slack[pending]
+            bad = ~(jobs.value[rows] <= bound)
+            if fraction == 1.0:
+                self.limited[rows[bad & jobs.empty[rows]]] += 1
+            pending = pending[bad]
+            if pending.size == 0:
+                return active[:0]
+            fraction *= 0.5 if fraction > 0.1 else 0.1
+        rows = active[pending]
+        jobs.theta[rows] = base[pending]
+        self.evaluate(rows)
+        return rows
+
+    def _follow_barrier(self, active: Index) -> None:
+        """Minimum of the closed domain, for fits whose way down leads out of it.
+
+        The way out leads through bins without events, whose likelihood has no barrier of its
+        own. A logarithmic one of shrinking strength gives the central path, whose end point
+        satisfies the optimality conditions including the forces that empty bins exert.
+        """
+        jobs = self.jobs
+        for floor in _BARRIERS:
+            jobs.floor[active] = floor
+            self.limited[active] = 0
+            self.evaluate(active)
+            finite = np.isfinite(jobs.value[active])
+            if not finite.all():
+                outside = active[~finite]
+                jobs.theta[outside] = (
+                    0.99 * jobs.theta[outside] + 0.01 * self.group.init[jobs.point[outside]]
+                )
+                self.evaluate(outside)
+                finite = np.isfinite(jobs.value[active])
+            self.kkt[active[~finite]] = np.inf
+            active = active[finite]
+            self._descend(active)
+        residual = self.kkt[active].copy()
+        jobs.floor[active] = 0.0
+        self.evaluate(active)
+        self.steps(active)
+        self.kkt[active] = residual
+        nu = jobs.nu[active]
+        empty = (jobs.data[active] == 0.0) & (nu > 0.0)
+        force = np.where(empty, _BARRIERS[-1] / np.where(empty, nu, 1.0), 0.0)
+        self.status[active[force.max(axis=(1, 2)) > ACCEPTED]] |= AT_EDGE
+
+    def errors(self, active: Index) -> Array:
+        """Square roots of the inverse Hessian's diagonal, (active, parameters).
+
+        Zero for parameters that are fixed or held by a bound; inf where the Hessian of the free
+        ones is singular.
+        """
+        jobs = self.jobs
+        free = (jobs.state[active] == 0) & jobs.vary[active]
+        singular = self.status[active] & (SINGULAR | NO_DOMAIN) > 0
+        both = (
+            free[:, :, np.newaxis] & free[:, np.newaxis, :] & ~singular[:, np.newaxis, np.newaxis]
+        )
+        hessian = np.where(both, jobs.hessian[active], np.eye(free.shape[1]))
+        variance = np.diagonal(np.linalg.inv(hessian), axis1=1, axis2=2)
+        errors = np.where(free, np.sqrt(np.maximum(variance, 0.0)), 0.0)
+        errors[singular] = np.where(free[singular], np.inf, 0.0)
+        return errors
+
+    def poi_errors(self, active: Index) -> Array:
+        """Profile-likelihood curvature of the parameter of interest as an error, (active,).
+
+        Unlike in :meth:`errors` it may sit at a bound. The POI must vary. inf where undefined.
+        """
+        jobs, poi = self.jobs, self.group.poi
+        low, high = jobs.low[active, poi].copy(), jobs.high[active, poi].copy()
+        jobs.low[active, poi] = jobs.high[active, poi] = jobs.theta[active, poi]
+        self.steps(active, poi)
+        jobs.low[active, poi], jobs.high[active, poi] = low, high
+        curvature = jobs.info[active, POI_CURVATURE]
+        fine = ~np.isnan(jobs.info[active, DESCENT]) & (curvature > 0.0)
+        error: Array = np.full(active.size, np.inf)
+        error[fine] = 1.0 / np.sqrt(curvature[fine])
+        return error

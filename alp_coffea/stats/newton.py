@@ -1,0 +1,168 @@
+"""Newton steps of bounded fits.
+
+Clipping a step at the bounds stalls when several parameters sit there, as Bernstein coefficients
+do; the quadratic model is therefore minimised inside the box exactly, with an active set.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from numba import njit
+
+from alp_coffea.stats.arrays import FAST
+
+# Columns of ``Jobs.info``
+KKT: Final = 0
+DESCENT: Final = 1
+POI_SLOPE: Final = 2
+POI_CURVATURE: Final = 3
+
+_SINGULAR: Final = 1e-14  # pivots smaller than this, relative to the diagonal, are rounding
+
+
+@njit(**FAST)
+def _factorise(h, order, free, out):  # type: ignore[no-untyped-def]
+    """Cholesky factor of the rows in ``order``, inverse pivots on the diagonal."""
+    for a in range(free):
+        ra = order[a]
+        for b in range(a):
+            total = h[ra, order[b]]
+            for t in range(b):
+                total -= out[a, t] * out[b, t]
+            out[a, b] = total * out[b, b]
+        total = h[ra, ra]
+        for t in range(a):
+            total -= out[a, t] * out[a, t]
+        if not total > _SINGULAR * h[ra, ra]:
+            return False
+        out[a, a] = 1.0 / math.sqrt(total)
+    return True
+
+
+@njit(**FAST)
+def _solve(factor, x, free):  # type: ignore[no-untyped-def]
+    for a in range(free):
+        total = x[a]
+        for t in range(a):
+            total -= factor[a, t] * x[t]
+        x[a] = total * factor[a, a]
+    for a in range(free - 1, -1, -1):
+        total = x[a]
+        for t in range(a + 1, free):
+            total -= factor[t, a] * x[t]
+        x[a] = total * factor[a, a]
+
+
+@njit(**FAST)
+def _box(theta, low, high, g, h, step, state, b):  # type: ignore[no-untyped-def]
+    """Minimise g.d + d.h.d/2 with low <= theta + d <= high: primal active-set method.
+
+    Returns the number of free parameters, or -1 if ``h`` is not positive definite on them.
+    """
+    n = theta.size
+    target, order = b.vectors[0], b.order
+    for _ in range(4 * n + 20):
+        free = 0
+        for p in range(n):
+            if state[p] == 0:
+                order[free] = p
+                free += 1
+        if not _factorise(h, order, free, b.matrix):
+            return -1
+        for a in range(free):
+            p = order[a]
+            total = -g[p]
+            for q in range(n):
+                if state[q] != 0:
+                    total -= h[p, q] * step[q]
+            target[a] = total
+        _solve(b.matrix, target, free)
+        fraction, blocking, side = 1.0, -1, 0
+        for a in range(free):
+            p = order[a]
+            if theta[p] + target[a] < low[p]:
+                reach, where = (low[p] - theta[p] - step[p]) / (target[a] - step[p]), -1
+            elif theta[p] + target[a] > high[p]:
+                reach, where = (high[p] - theta[p] - step[p]) / (target[a] - step[p]), 1
+            else:
+                continue
+            if reach < fraction:
+                fraction, blocking, side = reach, p, where
+        for a in range(free):
+            p = order[a]
+            step[p] += fraction * (target[a] - step[p])
+        if blocking >= 0:
+            step[blocking] = (low[blocking] if side < 0 else high[blocking]) - theta[blocking]
+            state[blocking] = side
+            continue
+        worst, release = 1e-10, -1
+        for p in range(n):
+            if (state[p] == -1 or state[p] == 1) and low[p] < high[p]:
+                force = g[p]
+                for q in range(n):
+                    force += h[p, q] * step[q]
+                force *= state[p] / math.sqrt(max(h[p, p], 1e-300))
+                if force > worst:
+                    worst, release = force, p
+        if release < 0:
+            return free
+        state[release] = 0
+    return free
+
+
+@njit(**FAST)
+def newton_steps(jobs, active, poi, ridge, b):  # type: ignore[no-untyped-def]
+    """Newton step inside the box and KKT residual of the ``active`` jobs, into ``jobs``.
+
+    The KKT residual is the largest projected gradient times the parameter's conditional error.
+    A job whose Hessian is not positive definite gets a NaN in its info's DESCENT column. ``poi``
+    >= 0 asks for the profile along that parameter, which must be pinned: slope and curvature of
+    the profile likelihood, and the tangent of the other parameters. ``ridge`` is added to the
+    diagonal, relative to it.
+    """
+    for place in range(active.size):
+        job = active[place]
+        theta, low, high = jobs.theta[job], jobs.low[job], jobs.high[job]
+        g, h, step, state = jobs.gradient[job], jobs.hessian[job], jobs.step[job], jobs.state[job]
+        n = theta.size
+        worst = jobs.inner[job]
+        for p in range(n):
+            step[p] = 0.0
+            h[p, p] *= 1.0 + ridge
+            if low[p] == high[p] or not jobs.vary[job, p]:
+                state[p] = -1 if low[p] == high[p] else 2
+                continue
+            if g[p] == 0.0 and h[p, p] == 0.0:
+                state[p] = 2  # nothing depends on it
+            elif theta[p] <= low[p] and g[p] >= 0.0:
+                state[p] = -1
+            elif theta[p] >= high[p] and g[p] <= 0.0:
+                state[p] = 1
+            else:
+                state[p] = 0
+                worst = max(worst, abs(g[p]) / math.sqrt(max(h[p, p], 1e-300)))
+        info = jobs.info[job]
+        info[0] = worst
+        free = _box(theta, low, high, g, h, step, state, b)
+        if free < 0:
+            info[1] = math.nan
+            continue
+        descent = 0.0
+        for p in range(n):
+            descent += g[p] * step[p]
+        info[1] = descent
+        if poi >= 0:
+            target, tangent = b.vectors[0], jobs.tangent[job]
+            slope, curvature = g[poi], h[poi, poi]
+            for p in range(n):
+                slope += h[poi, p] * step[p]
+                tangent[p] = 0.0
+            for a in range(free):
+                target[a] = -h[b.order[a], poi]
+            _solve(b.matrix, target, free)
+            for a in range(free):
+                tangent[b.order[a]] = target[a]
+                curvature += h[poi, b.order[a]] * target[a]
+            info[2], info[3] = slope, curvature
