@@ -126,7 +126,7 @@ def test_files_that_have_nothing_to_do_with_photons(tmp_path):
     )
     assert histogram.trees == ()
     assert "TH1D" in drawn(histogram)
-    assert (tree.trees[0].name, tree.trees[0].layout) == ("Events", "unknown")
+    assert (tree.trees[0].name, tree.trees[0].layout) == ("a/Events", "unknown")
     assert table.trees[0].columns == 2
     for report in (tree, table):
         assert report.inputs == ()
