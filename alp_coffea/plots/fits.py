@@ -71,6 +71,10 @@ def draw_pulls(ax: Axes, edges: ArrayLike, pulls: ArrayLike, *, ylabel: str = "P
     return steps
 
 
+#: A fitted cross section below this [pb] is a minimiser's zero.
+_NO_CROSS_SECTION = 1e-9
+
+
 @dataclass(frozen=True)
 class WindowArtists:
     """Artists of a window fit."""
@@ -164,7 +168,8 @@ def window(
         room_above(ax, 0.3)
         text = [rf"$m_a$ = {mass:.4g} GeV"]
         if sigma_hat is not None and np.isfinite(sigma_hat):
-            text.append(rf"$\hat\sigma$ = {sigma_hat:.3g} pb")
+            rounded = 0.0 if abs(sigma_hat) < _NO_CROSS_SECTION else sigma_hat
+            text.append(rf"$\hat\sigma$ = {rounded:.3g} pb")
         if z_local is not None and np.isfinite(z_local):
             text.append(f"$Z$ = {z_local:.2f}")
         ax.legend(

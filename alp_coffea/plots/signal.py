@@ -21,6 +21,7 @@ from alp_coffea.plots.style import (
     log_mass_axis,
     new_figure,
     panels,
+    plain_log_ticks,
     style,
 )
 
@@ -71,6 +72,7 @@ def interpolation(
     """
     with style():
         figure, axes = panels((1, 1, 1, 1), width=7.0, height=8.6)
+        drawn: dict[Axes, list[float]] = {ax: [] for ax in axes}
         for (definition, energy_set), color, marker in zip(
             _groups(model), CYCLE, "osD^vP", strict=False
         ):
@@ -98,6 +100,7 @@ def interpolation(
                 ([f.n for f in fits], [f.n_error for f in fits], model.n(curve_mass, *key)),
             )
             for ax, (value, error, line) in zip(axes, rows, strict=True):
+                drawn[ax] += [*value, *line]
                 draw_interpolated(
                     ax,
                     mass,
@@ -109,12 +112,16 @@ def interpolation(
                     marker=marker,
                     label=_name(definition, energy_set),
                 )
-        axes[0].set_yscale("log")
+        plain_log_ticks(axes[0])
         axes[0].set_ylabel(r"$\sigma_{\mathrm{CB}}(m^2)\,/\,2m$ [MeV]")
         axes[1].set_ylabel(r"$(\mu - m_a^2)\,/\,\sigma_{\mathrm{CB}}$")
         axes[1].axhline(0, color=GREY, lw=0.7)
         axes[2].set_ylabel(r"$\alpha$")
         axes[3].set_ylabel("$n$")
+        for ax in axes[1:]:  # a badly determined tail's error bar must not hide the rest
+            low, high = min(drawn[ax]), max(drawn[ax])
+            room = 0.12 * (high - low) or 1.0
+            ax.set_ylim(low - room, high + room)
         _mass_axis(axes[-1], model)
         handles, names = axes[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper center", ncols=2, columnspacing=1.2)

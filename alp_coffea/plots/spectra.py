@@ -27,6 +27,7 @@ from alp_coffea.plots.style import (
     annotate,
     new_figure,
     panels,
+    plain_log_ticks,
     style,
 )
 
@@ -294,7 +295,7 @@ def cutflow(
                 ls=("-", "--", ":")[number // 6 % 3],
                 label=sample,
             )
-        ax.set_yscale("log")
+        plain_log_ticks(ax)
         ax.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor")
         ax.tick_params(axis="x", which="minor", bottom=False, top=False)
         ax.set_ylabel("Events left [%]")
