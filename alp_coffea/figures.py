@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from alp_coffea import plots
 from alp_coffea.config import DEFINITIONS, ENERGY_SETS, Scan
+from alp_coffea.events.selection import Cutflow
 from alp_coffea.results import Run
 
 #: A published curve: name, masses [GeV], couplings [1/GeV].
@@ -107,6 +108,18 @@ def _peaks(run: Run, settings: Scan) -> Iterator[tuple[str, Callable[[], Any]]]:
         yield name, partial(plots.peak, histogram, fit)
 
 
+def _few_cutflows(run: Run) -> dict[str, Cutflow]:
+    """Data, backgrounds and a few of the signal masses; all of them are in the tables."""
+    kinds = {name: row["kind"] for name, row in run.samples.items()}
+    signals = [name for name in run.cutflow if kinds[name] == "signal"]
+    shown = {signals[int(share * (len(signals) - 1))] for share in (0.1, 0.4, 0.7, 0.9) if signals}
+    return {
+        name: cutflow
+        for name, cutflow in run.cutflow.items()
+        if kinds[name] != "signal" or name in shown
+    }
+
+
 def _spectra(run: Run) -> Iterator[tuple[str, Callable[[], Any]]]:
     common: dict[str, Any] = {
         "synthetic": run.manifest["synthetic"],
@@ -133,5 +146,5 @@ def _spectra(run: Run) -> Iterator[tuple[str, Callable[[], Any]]]:
         for energy_set in ENERGY_SETS:
             yield f"{name}_{energy_set}", partial(draw, energy_set=energy_set, per=per)
     for energy_set in ENERGY_SETS:
-        draw = partial(plots.cutflow, run.cutflow, energy_set)
+        draw = partial(plots.cutflow, _few_cutflows(run), energy_set)
         yield f"cutflow_{energy_set}", partial(draw, synthetic=common["synthetic"])
