@@ -16,6 +16,7 @@ from alp_coffea.builtin import builtin_folder
 from alp_coffea.errors import InputError, MissingFieldError, suggest
 from alp_coffea.events.candidate_rows import column_map
 from alp_coffea.events.canonical_writer import PREFIXES
+from alp_coffea.events.columns import event_name
 from alp_coffea.events.naming import unmangle
 from alp_coffea.events.opening import (
     TreeInfo,
@@ -222,7 +223,7 @@ def _list_fields(
             )
         elif collection != "Event":
             fields |= {f"{collection}.{name}": (name,) for name in info.names("jagged")}
-        fields |= {name: (name,) for name in _event_level(info)}
+        fields |= {event_name(name): (name,) for name in _event_level(info)}
     held = [collection_of(info) for info in infos]
     advice += [
         f"several trees look like lists of {collection}; choose with 'trees'"

@@ -68,9 +68,13 @@ TRACK_CONVENTIONS: Final[tuple[tuple[str, ...], ...]] = (
 #: Variables that basf2 computes per event: copied from candidate rows without being asked.
 _EVENT_VARIABLE: Final = re.compile(
     r"(Ecms|beamE|beamP[xyz]|nTracks|isMC|eventT0|nECLOutOfTimeCrystals|nRejectedECLShowers"
-    r"|HighLevelTrigger|__weight__"
+    r"|HighLevelTrigger|__weight__|generatorEventWeight"
     r"|(L1|SoftwareTriggerResult|nCleanedTracks\(|nCleanedECLClusters\().*)"
 )
+
+
+#: Event variables that have a canonical name of their own.
+_EVENT_NAMES: Final = {"generatorEventWeight": "weight"}
 
 
 @dataclass(frozen=True)
@@ -161,8 +165,13 @@ def recognise(names: Iterable[str]) -> ColumnMap:
 
 
 def event_variables(names: Iterable[str]) -> dict[str, str]:
-    """Columns of per-event variables, as canonical name to column."""
-    return {name: name for name in names if _EVENT_VARIABLE.fullmatch(unmangle(name))}
+    """Columns of variables that basf2 computes per event, as canonical name to column."""
+    return {event_name(n): n for n in names if _EVENT_VARIABLE.fullmatch(unmangle(n))}
+
+
+def event_name(column: str) -> str:
+    """Canonical name of an event-level column: its own, but ``weight`` for the generator's."""
+    return _EVENT_NAMES.get(column, column)
 
 
 def _best_convention(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from alp_coffea.errors import ConfigurationError, WrongTypeError
 from alp_coffea.events.canonical_writer import PREFIXES, Jagged, Writer
-from alp_coffea.events.columns import ColumnMap, Templates, resolve
+from alp_coffea.events.columns import ColumnMap, Templates, event_name, resolve
 from alp_coffea.events.joining import Identity, Join, join
 from alp_coffea.events.naming import COUNTERS, mangle
 from alp_coffea.events.sources import IDENTITY_COLUMNS, Facts, OpenTree, floats
@@ -96,8 +96,9 @@ def open_joined(trees: Sequence[OpenTree], fields: ColumnMap, *, strict: bool) -
     renamed = resolve(events, every, where=trees[0].where).event
     plans = []
     for opened in trees:
-        scalars = {name: name for name in opened.info.names("scalar") if _is_event_variable(name)}
-        scalars |= {name: column for name, column in renamed.items() if column in scalars}
+        here = [name for name in opened.info.names("scalar") if _is_event_variable(name)]
+        scalars = {event_name(column): column for column in here}
+        scalars |= {name: column for name, column in renamed.items() if column in here}
         jagged: dict[str, str] = {}
         if opened.collection != "Event":
             lists_here = [n for n in opened.info.names("jagged") if n not in COUNTERS]

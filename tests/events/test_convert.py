@@ -668,7 +668,7 @@ def test_lists_of_different_length_in_one_tree(tmp_path):
 
 
 @given(damage=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8)), max_size=4))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_random_damage_gives_events_or_a_named_error(damage):
     with tempfile.TemporaryDirectory() as folder:
         path = write_lists(Path(folder) / "f.root", make_events(30))
@@ -697,7 +697,7 @@ TYPES = st.sampled_from(
 
 
 @given(branches=st.dictionaries(NAMES, TYPES, max_size=12), entries=st.integers(0, 4))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_random_branches_give_events_or_a_named_error(branches, entries):
     content = {}
     for name, kind in branches.items():
