@@ -47,7 +47,7 @@ const linearTicks = (low, high, count) => {
 };
 const logTicks = (low, high, count) => {
   if (high / low < 4) return linearTicks(low, high, count);
-  const multiples = high / low < 2000 && count > 4 ? [1, 2, 5] : [1];
+  const multiples = high / low < (count > 4 ? 2000 : 100) ? [1, 2, 5] : [1];
   const ticks = [];
   for (let e = Math.floor(Math.log10(low)); e <= Math.log10(high); e += 1) {
     for (const m of multiples) {
