@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -42,6 +41,7 @@ from alp_coffea.events.opening import (
     tree_names,
 )
 from alp_coffea.events.sources import OpenTree, guess_collection
+from alp_coffea.files import atomic
 
 #: Part of every digest: raise it when the same input gives different output.
 VERSION: Final = 1
@@ -276,32 +276,30 @@ def _convert(
         if opened.info.entries == 0 and opened.collection != "Event":
             raise EmptyFileError(f"{opened.where} has no entries")
     candidates = trees[0].collection == "Candidates"
-    temporary = output.with_name(f".{output.name}.{os.getpid()}.part")
-    try:
-        with Writer(temporary, digest, settings.missing_value, settings.degrees) as writer:
-            if candidates:
-                facts = candidate_rows.convert_rows(trees[0], settings.fields, writer, step)
-            else:
-                facts = event_trees.convert_trees(
-                    trees, settings.fields, writer, step, strict=settings.join == "strict"
-                )
-            writer.check_units(trees[0].where)
-            report = ConversionReport(
-                layout="candidates" if candidates else "event_based",
-                sources=tuple(
-                    SourceTree(t.path, t.info.name, t.collection, t.info.entries, t.identity)
-                    for t in trees
-                ),
-                events=writer.events,
-                rows=trees[0].info.entries,
-                columns=facts.columns,
-                truncated_events=facts.truncated_events,
-                processed_events_known=not candidates,
-                unused=facts.unused,
-                notes=(*facts.notes, *writer.notes()),
+    with (
+        atomic(output) as temporary,
+        Writer(temporary, digest, settings.missing_value, settings.degrees) as writer,
+    ):
+        if candidates:
+            facts = candidate_rows.convert_rows(trees[0], settings.fields, writer, step)
+        else:
+            facts = event_trees.convert_trees(
+                trees, settings.fields, writer, step, strict=settings.join == "strict"
             )
-            writer.finish(json.dumps(report.to_json(), sort_keys=True))
-        temporary.replace(output)
-    finally:
-        temporary.unlink(missing_ok=True)
+        writer.check_units(trees[0].where)
+        report = ConversionReport(
+            layout="candidates" if candidates else "event_based",
+            sources=tuple(
+                SourceTree(t.path, t.info.name, t.collection, t.info.entries, t.identity)
+                for t in trees
+            ),
+            events=writer.events,
+            rows=trees[0].info.entries,
+            columns=facts.columns,
+            truncated_events=facts.truncated_events,
+            processed_events_known=not candidates,
+            unused=facts.unused,
+            notes=(*facts.notes, *writer.notes()),
+        )
+        writer.finish(json.dumps(report.to_json(), sort_keys=True))
     return report
