@@ -15,6 +15,7 @@ compared with the branch name and with the variable behind it, so ``daughter({i}
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -199,16 +200,25 @@ def _compile(template: str) -> re.Pattern[str]:
     return re.compile(pattern.replace(re.escape("*"), "(?P<v>.+)", 1))
 
 
+@functools.lru_cache(maxsize=100_000)
+def _variable(column: str) -> str:
+    """Normal form of the variable behind a column; cached, hundreds of templates ask for it."""
+    return normalise(unmangle(column))
+
+
 def _matches(template: str, names: Sequence[str]) -> list[tuple[str, int, str]]:
     """(variable, number, column) of every column that fits a template, numbers ascending."""
     pattern = _compile(template)
+    literal = re.split(r"\{i\}|\*", normalise(template))[0]
     found = []
     for name in names:
-        match = pattern.fullmatch(name) or pattern.fullmatch(normalise(unmangle(name)))
+        variable = _variable(name)
+        if not (name.startswith(literal) or variable.startswith(literal)):
+            continue
+        match = pattern.fullmatch(name) or pattern.fullmatch(variable)
         if match:
             groups = match.groupdict()
-            variable = mangle(groups.get("v") or "")
-            found.append((variable, int(groups.get("i") or 0), name))
+            found.append((mangle(groups.get("v") or ""), int(groups.get("i") or 0), name))
     return sorted(found)
 
 

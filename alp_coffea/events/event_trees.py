@@ -101,9 +101,10 @@ def open_joined(trees: Sequence[OpenTree], fields: ColumnMap, *, strict: bool) -
         scalars |= {name: column for name, column in renamed.items() if column in here}
         jagged: dict[str, str] = {}
         if opened.collection != "Event":
-            lists_here = [n for n in opened.info.names("jagged") if n not in COUNTERS]
-            jagged = {mangle(name): name for name in lists_here}
-            jagged |= _renamed(opened, lists.get(opened.collection, {}))
+            jagged = _renamed(opened, lists.get(opened.collection, {}))
+            taken = {*COUNTERS, *jagged.values()}
+            rest = {mangle(n): n for n in opened.info.names("jagged") if n not in taken}
+            jagged = rest | jagged
         plans.append(_Plan(opened, jagged, scalars))
     identities = [
         opened.identity_of(opened.read(opened.identity_names(), 0, opened.info.entries))

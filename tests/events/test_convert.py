@@ -223,6 +223,7 @@ def test_aliases_of_a_list_tree_are_renamed(tmp_path):
     path = write_lists(tmp_path / "f.root", event)
     got, _ = converted(path, tmp_path, Settings(fields={"Photon.*": "alp_*", "energy": "Ecms"}))
     assert_same(got.gamma_E, event["photons"]["alp_E"])
+    assert "gamma_alp_E" not in got.fields
     np.testing.assert_array_equal(got.energy, event["Ecms"])
 
 

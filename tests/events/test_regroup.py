@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -101,3 +103,11 @@ def test_tracks_of_candidates():
 
 def test_nothing_recognised():
     assert recognise(["x", "jet_pt", "__event__"]) == {}
+
+
+def test_wide_ntuples_are_recognised_quickly():
+    columns = [f"gamma{i}_v{n}" for i in range(3) for n in range(1000)]
+    columns += [f"gamma{i}_{v}" for i in range(3) for v in PHOTON]
+    start = time.process_time()
+    assert recognise(columns) == {"Photon.*": ("gamma{i}_*",)}
+    assert time.process_time() - start < 3
