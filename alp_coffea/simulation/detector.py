@@ -325,7 +325,9 @@ def _reconstruct(  # type: ignore[no-untyped-def]
     matched to a track, whose cluster energy it then is.
     """
     true = deposit[ENERGY]
-    energy = measured_energy(state, true, d)
+    background = deposit[TRUTH] < -1.0
+    # the energy spectrum of the background is that of measured clusters
+    energy = true if background else measured_energy(state, true, d)
     if energy < d.energy_threshold:
         return 0
     if deposit[TRACK] >= 0.0:
@@ -337,7 +339,6 @@ def _reconstruct(  # type: ignore[no-untyped-def]
         return 0
     phi = wrap(deposit[PHI] + sigma * normal_draw(state))
     time_error = time_resolution(true, occupancy, d)
-    background = deposit[TRUTH] < -1.0
     # Shared crystals are divided between the clusters: their number is not an integer.
     hits = crystal_count(state, true, d) - 0.5 * shared * MATRIX_SIDE**2
     shape = zernike(state, d) - d.zernike_overlap * shared

@@ -9,6 +9,7 @@ electron runs along +z.
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -69,9 +70,12 @@ def read_lhe(path: str | Path, *, beams: Beams = SUPERKEKB, seed: int = 0) -> Lh
     if not path.is_file():
         raise MissingFileError(f"{path}: no such LHE file")
     try:
-        file = pylhe.LHEFile.fromfile(str(path))
-        events = pylhe.to_awkward(file.events)
-    except (SyntaxError, ValueError, OSError, EOFError, AttributeError) as error:
+        # pylhe only warns when the file breaks off, and returns the events before
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            file = pylhe.LHEFile.fromfile(str(path))
+            events = pylhe.to_awkward(file.events)
+    except (RuntimeWarning, ValueError, OSError, EOFError, AttributeError) as error:
         raise UnreadableFileError(f"{path}: not a readable LHE file ({error})") from error
     if len(events) == 0:
         raise InputError(f"{path}: the LHE file has no events")

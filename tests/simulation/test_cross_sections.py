@@ -1,4 +1,4 @@
-"""Cross sections of the generators against published numbers, closed forms and other integrators."""
+"""Cross sections of the generators against published numbers, closed forms, other integrators."""
 
 from __future__ import annotations
 
@@ -67,8 +67,9 @@ def _squares(bhabha, root, points):
         if bhabha:
             out[i] = eeg.matrix_element(root, q, r, k)
         else:
-            a, b = root * (points[i, :, 0] - points[i, :, 3]), root * (
-                points[i, :, 0] + points[i, :, 3]
+            a, b = (
+                root * (points[i, :, 0] - points[i, :, 3]),
+                root * (points[i, :, 0] + points[i, :, 3]),
             )
             square = ggg.matrix_element(root * root, a[0], a[1], a[2], b[0], b[1], b[2])
             out[i] = square / 6.0
