@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import loky
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,29 +21,46 @@ Published = tuple[str, NDArray[np.float64], NDArray[np.float64]]
 
 #: Window fits shown as files; the report can show every one.
 WINDOWS = 6
+#: Figures that a worker draws before it reports back: loading results takes as long as one.
+BATCH = 8
 
 
 def write_figures(
-    run: Run,
+    folder: Path,
     settings: Scan,
     published: Sequence[Published] = (),
     *,
+    workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
-    """Draw every figure that the stages run so far allow, as PDF and PNG.
+    """Draw every figure that the stages run so far allow into ``folder/plots``, as PDF and PNG.
 
-    Returns the paths written, PNG files only.
+    Returns the PNG files, most important first. ``workers`` local processes share the drawing.
     """
-    folder = run.folder / "plots"
-    folder.mkdir(exist_ok=True)
-    figures = list(_figures(run, settings, published))
-    written: list[Path] = []
-    for number, (name, draw) in enumerate(figures, 1):
-        paths = plots.save(draw(), folder, name)
-        written += [path for path in paths if path.suffix == ".png"]
-        if progress is not None:
-            progress(number, len(figures))
-    return written
+    target = folder / "plots"
+    target.mkdir(exist_ok=True)
+    for old in (*target.glob("*.png"), *target.glob("*.pdf")):
+        old.unlink()
+    names = [name for name, _ in _figures(Run(folder), settings, published)]
+    batches = [names[i : i + BATCH] for i in range(0, len(names), BATCH)]
+    draw = partial(_draw, folder, settings, published)
+    done = 0
+    with loky.ProcessPoolExecutor(max_workers=workers) as pool:
+        for batch in pool.map(draw, batches) if workers > 1 else map(draw, batches):
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(names))
+    return [target / f"{name}.png" for name in names]
+
+
+def _draw(
+    folder: Path, settings: Scan, published: Sequence[Published], names: Sequence[str]
+) -> Sequence[str]:
+    """Draw the named figures; a worker loads the results itself, which are large to send."""
+    for name, draw in _figures(Run(folder), settings, published):
+        if name in names:
+            plots.save(draw(), folder / "plots", name)
+    return names
 
 
 def _figures(

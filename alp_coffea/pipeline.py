@@ -29,6 +29,7 @@ from alp_coffea.execution.running import ExecutorName
 from alp_coffea.figures import write_figures
 from alp_coffea.files import write_json
 from alp_coffea.physics.beams import Beams
+from alp_coffea.report import write_report
 from alp_coffea.results import Run, save_workspaces
 from alp_coffea.stats.scan import published_limits, scan
 from alp_coffea.stats.signal import SignalSample, fit_signal
@@ -343,7 +344,25 @@ def _report(job: _Job) -> None:
     published = [
         (Path(path).stem, *published_limits(path)) for path in job.analysis.published_limits
     ]
-    write_figures(run, job.analysis.scan, published, progress=job.report("report"))
+    figures = write_figures(
+        job.out,
+        job.analysis.scan,
+        published,
+        workers=job.options.workers or os.cpu_count() or 1,
+        progress=job.report("report"),
+    )
+    scanned = (job.out / "scan.json").exists()
+    modelled = (job.out / "signal_model.json").exists()
+    write_report(
+        job.out / "report.html",
+        manifest=run.manifest,
+        cutflows=run.cutflow,
+        scan=run.scan if scanned else None,
+        windows=run.window_fits() if scanned else [],
+        figures=figures,
+        published=published,
+        model=run.signal_model if modelled else None,
+    )
 
 
 # --- shared --------------------------------------------------------------------------------------

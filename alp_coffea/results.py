@@ -101,27 +101,38 @@ class Run:
             total = part if total is None else total + part
         return total
 
+    @cached_property
+    def workspaces(self) -> dict[str, dict[str, Any]]:
+        """All pyhf workspaces by file name (``m_0.5000.json``)."""
+        folder = self._require("workspaces", "scan")
+        archive = folder / "workspaces.zip"
+        if archive.exists():
+            with zipfile.ZipFile(archive) as file:
+                return {name: json.loads(file.read(name)) for name in sorted(file.namelist())}
+        return {p.name: json.loads(p.read_text("utf-8")) for p in sorted(folder.glob("m_*.json"))}
+
     def workspace(self, mass: float) -> dict[str, Any]:
         """The pyhf workspace of the scanned mass [GeV] nearest to ``mass``."""
         row = self._nearest(mass)
-        name = workspace_name(row["mass"])
-        folder = self._require("workspaces", "scan")
-        if (folder / name).exists():
-            text = (folder / name).read_text("utf-8")
-        else:
-            try:
-                with zipfile.ZipFile(folder / "workspaces.zip") as file:
-                    text = file.read(name).decode()
-            except (OSError, KeyError) as error:
-                raise InputError(
-                    f"{folder}: no workspace {name}; the point's status is '{row['status']}'"
-                ) from error
-        content: dict[str, Any] = json.loads(text)
-        return content
+        try:
+            return self.workspaces[workspace_name(row["mass"])]
+        except KeyError:
+            raise InputError(
+                f"{self.folder}: no workspace at {row['mass']:g} GeV; the point's status is "
+                f"'{row['status']}'"
+            ) from None
 
     def window_fit(self, mass: float) -> WindowFit:
         """Post-fit components of the scanned mass [GeV] nearest to ``mass``."""
         return window_fit(self._nearest(mass), self.workspace(mass), self.scan.synthetic)
+
+    def window_fits(self) -> list[WindowFit]:
+        """Post-fit components of every scanned mass that was fitted."""
+        return [
+            window_fit(row, self.workspaces[workspace_name(row["mass"])], self.scan.synthetic)
+            for row in self.scan
+            if row.get("fitted") is not None
+        ]
 
     def _nearest(self, mass: float) -> dict[str, Any]:
         if not len(self.scan):

@@ -201,7 +201,8 @@ def scan(
     fine_edges = data.axes["mass"].edges
     rows: dict[int, Row] = {}
     points: dict[int, Point] = {}
-    for number, mass in enumerate(hypotheses(model, settings)):
+    masses = hypotheses(model, settings)
+    for number, mass in enumerate(masses):
         definition, energy_set = settings.definition(mass), settings.energy_set(mass)
         expected = mass_spectrum(shape, definition, energy_set)
         try:
@@ -213,9 +214,11 @@ def scan(
         except ModelError as error:
             rows[number] = _failed_row(mass, settings, luminosity, str(error))
     level = settings.confidence_level
-    fitted = point_limits([p.workspace for p in points.values()], level=level, progress=progress)
+    fitted = point_limits([p.workspace for p in points.values()], level=level)
     for (number, point), limits in zip(points.items(), fitted, strict=True):
         rows[number] = _row(point, limits, model.sqrt_s, luminosity, level)
+    if progress is not None:
+        progress(len(rows), len(masses))
     ordered = tuple(rows[number] for number in sorted(rows))
     return ScanResult(ordered, model.sqrt_s, synthetic), list(points.values())
 
@@ -262,11 +265,12 @@ def _row(point: Point, limits: PointLimits, sqrt_s: float, luminosity: float, le
         "level": level,
         "variation": "nominal",
         "status": limits.status,
-        "note": window.note,
+        "note": "; ".join(note for note in (window.note, limits.note) if note),
         # not in the table: what a window fit needs to be drawn again
         "unit": unit,
         "edges": window.edges.tolist(),
         "parameters": dict(limits.parameters),
+        "fitted": [round(content, 6) for content in limits.fitted.tolist()],
     }
 
 
@@ -290,7 +294,8 @@ class WindowFit:
     """Data and best-fit components in the window of one mass hypothesis.
 
     ``edges`` (nbins + 1,) are squared masses [GeV^2], the others (nbins,) events per bin of the
-    signal + background fit without a lower bound on the cross section.
+    signal + background fit with a cross section >= 0. ``z_local`` (signed) and ``sigma_hat`` [pb]
+    are those of the fit that may go below.
     """
 
     mass: float
@@ -306,24 +311,26 @@ class WindowFit:
 
 
 def window_fit(row: Row, workspace: Mapping[str, Any], synthetic: bool) -> WindowFit:
-    """Post-fit components of a row of a scan and its workspace."""
-    import pyhf
+    """Post-fit components of a row of a scan and its workspace.
 
-    model = pyhf.Workspace(workspace).model()
-    values = row["parameters"]
-
-    def expected(**fixed: float) -> Array:
-        parameters = [{**values, **fixed}[name] for name in model.config.par_order]
-        return np.asarray(model.expected_data(parameters, include_auxdata=False))
-
-    background = expected(sigma=0.0)
+    Raises ModelError when the row has no fit.
+    """
+    if row.get("fitted") is None:
+        raise ModelError(f"mass {row['mass']:g} GeV has no fit: {row['status']}")
+    (channel,) = workspace["channels"]
+    # background samples are their templates times one factor each
+    background = sum(
+        row["parameters"][sample["name"]] * np.asarray(sample["data"])
+        for sample in channel["samples"]
+        if sample["name"] != "signal"
+    )
     return WindowFit(
         mass=row["mass"],
         definition=row["definition"],
         edges=np.asarray(row["edges"]),
         data=np.asarray(workspace["observations"][0]["data"]),
-        background=background,
-        signal=expected() - background,
+        background=np.asarray(background),
+        signal=np.asarray(row["fitted"]) - background,
         z_local=row["z_local"],
         sigma_hat=row["sigma_hat"],
         status=row["status"],
