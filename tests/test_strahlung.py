@@ -18,10 +18,16 @@ from alp_coffea.physics import SUPERKEKB, Beams
 REFERENCE_EVENTS = 2000
 
 
-def run(folder: Path, **options: Any) -> dict[str, Any]:
+def run(
+    folder: Path,
+    *,
+    settings: dict[str, Any] | None = None,
+    samples: tuple[str, ...] = (),
+    **options: Any,
+) -> dict[str, Any]:
     catalogue = load_catalogue(folder / "input" / "catalogue.yaml")
-    records = open_catalogue(catalogue)
-    processor = load_processor("strahlung", {}, beams=SUPERKEKB)
+    records = [r for r in open_catalogue(catalogue) if not samples or r.sample in samples]
+    processor = load_processor("strahlung", settings or {}, beams=SUPERKEKB)
     return process_files(processor, records, catalogue, **options)
 
 
@@ -167,6 +173,14 @@ def same(one: dict[str, Any], two: dict[str, Any], tolerance: float) -> None:
                 np.testing.assert_allclose(
                     storage(histogram), storage(other), rtol=tolerance, atol=0
                 )
+
+
+def test_kernels_fill_what_the_readable_version_fills(small_input: Path) -> None:
+    samples = ("signal_3.0000", "ggg")
+    kernels, readable = (
+        run(small_input, settings={"kernels": choice}, samples=samples) for choice in (True, False)
+    )
+    same(kernels, readable, 0)
 
 
 def test_result_does_not_depend_on_chunks_or_executor(small_input: Path) -> None:

@@ -1,16 +1,19 @@
-"""Photon triples of selected events, and where their candidates come from."""
+"""Photon triples of events, what is computed from them, and where their candidates come from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, Self
 
 import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from alp_coffea.events.selection import Selection
+from alp_coffea.physics import kernels
 from alp_coffea.physics import kinematics as kin
+from alp_coffea.physics.beams import Beams
 
 #: PDG code of the axion-like particle in basf2 steering files.
 ALP_PDG: Final = 9000006
@@ -22,101 +25,183 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
-class PhotonTriples:
-    """Columns of shape (n, 3) of events with three photons, most energetic first.
+class FlatPhotons:
+    """Photon columns of a chunk, flat over its events; each is read when first asked for.
 
-    Photon fields are attributes (``triples.E`` [GeV], ``triples.theta`` [rad], ...); ``event``
-    (n,) is each triple's position in its chunk.
+    ``offsets`` (n + 1,) delimit the events; ``photons.E`` [GeV], ``photons.theta`` [rad] and so
+    on have shape (offsets[-1],). ``replace`` holds columns used instead of those read.
     """
 
-    def __init__(self, event: NDArray[np.intp], columns: dict[str, Array]) -> None:
-        self.event = event
-        self._columns = columns
+    def __init__(self, photons: ak.Array, **replace: NDArray[np.generic]) -> None:
+        self.jagged = photons
+        self._columns: dict[str, NDArray[np.generic]] = dict(replace)
 
-    def __getattr__(self, name: str) -> Array:
-        # __dict__ because _columns itself is missing while an object is being unpickled
-        columns = self.__dict__.get("_columns", {})
-        if name not in columns:
-            raise AttributeError(f"photon triples carry {sorted(columns)}, not '{name}'")
-        return np.asarray(columns[name])
+    @cached_property
+    def offsets(self) -> NDArray[np.int64]:
+        """Where events begin in the flat columns, (n + 1,)."""
+        return np.asarray(_packed(self.jagged["E"]).offsets.data, dtype=np.int64)
+
+    def __getattr__(self, name: str) -> NDArray[np.generic]:
+        # names of methods that pickle and numpy look for are not branches
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name not in self._columns:
+            self._columns[name] = np.asarray(ak.to_numpy(_packed(self.jagged[name]).content))
+        return self._columns[name]
+
+    def __len__(self) -> int:
+        """Number of events."""
+        return len(self.offsets) - 1
+
+    def with_energy(self, energy: Array) -> FlatPhotons:
+        """The same photons with other energies [GeV], flat; everything computed follows."""
+        replaced = FlatPhotons(self.jagged, **self._columns)
+        replaced._columns["E"] = energy
+        return replaced
+
+    @property
+    def impossible(self) -> int:
+        """Number of photons whose energy or angles cannot be; they fail every selection."""
+        return int(kernels.count_impossible(self.E, self.theta, self.phi))
+
+
+def _packed(column: ak.Array) -> ak.contents.ListOffsetArray:
+    layout = ak.to_layout(ak.materialize(column)).to_ListOffsetArray64(True)
+    return ak.to_packed(layout) if layout.content.is_option else layout
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """Per-photon cuts that are passed before the three most energetic are taken.
+
+    ``energy_min`` [GeV], ``theta`` [rad] as (low, high), and a further column that must exceed a
+    value, ``None`` for no such cut.
+    """
+
+    energy_min: float
+    theta: tuple[float, float]
+    above: tuple[str, float] | None = None
+
+
+class PhotonTriples:
+    """Events with three photons, most energetic first.
+
+    Photon columns are attributes of shape (n, 3) (``triples.E`` [GeV], ``triples.theta`` [rad],
+    ...); ``event`` (n,) is each triple's position in its chunk. Column c of a quantity of
+    candidates is candidate c of ``kinematics.CANDIDATE_ROLES``.
+    """
+
+    def __init__(
+        self, photons: FlatPhotons, event: NDArray[np.int64], index: NDArray[np.int64]
+    ) -> None:
+        self.photons = photons
+        self.event = event
+        self.index = index
 
     def __len__(self) -> int:
         return len(self.event)
 
-    @classmethod
-    def of(
-        cls, photons: ak.Array, passing: ak.Array, events: Mask, fields: Sequence[str]
-    ) -> PhotonTriples:
-        """The three most energetic photons of each event in a mask.
+    def __getattr__(self, name: str) -> Array:
+        # __dict__ because attributes are missing while an object is being unpickled
+        if name.startswith("_") or "photons" not in self.__dict__:
+            raise AttributeError(name)
+        column = getattr(self.photons, name)[self.index].astype(np.float64, copy=False)
+        self.__dict__[name] = column
+        return np.asarray(column)
 
-        Parameters
-        ----------
-        photons
-            Jagged photons of the chunk.
-        passing
-            Jagged booleans: photons to choose from; at least three in each event of the mask.
-        events
-            Events to take, shape (n_events,).
-        fields
-            Photon fields to carry.
+    @classmethod
+    def choose(
+        cls,
+        photons: FlatPhotons,
+        acceptance: Acceptance,
+        among: NDArray[np.int64] | None = None,
+    ) -> Self:
+        """The three most energetic of the photons that pass every per-photon cut.
+
+        ``among`` are the events to look at, increasing; all by default.
         """
-        position = np.flatnonzero(events)
-        if len(position) == 0:
-            return cls(position, {name: np.empty((0, 3)) for name in fields})
-        index = ak.local_index(passing)[events][passing[events]]
-        by_energy = ak.argsort(photons.E[events][index], axis=1, ascending=False, stable=True)
-        triple = index[by_energy][:, :3]
+        quality, least = photons.E, -math.inf
+        if acceptance.above is not None:
+            name, least = acceptance.above
+            quality = getattr(photons, name)
         return cls(
-            position,
-            {
-                name: ak.to_numpy(photons[name][events][triple]).astype(np.float64)
-                for name in fields
-            },
+            photons,
+            *kernels.three_most_energetic(
+                np.arange(len(photons)) if among is None else among,
+                photons.offsets,
+                photons.E,
+                photons.theta,
+                photons.phi,
+                quality,
+                acceptance.energy_min,
+                *acceptance.theta,
+                least,
+            ),
         )
 
-    def passing(self, mask: Mask) -> PhotonTriples:
-        """Triples of the events in a mask over the chunk."""
-        keep = mask[self.event]
-        columns = {name: column[keep] for name, column in self._columns.items()}
-        return PhotonTriples(self.event[keep], columns)
-
-    def cutter(self, selection: Selection) -> Callable[[str, Mask], None]:
-        """A ``cut(name, passed)`` that takes one boolean per triple instead of per event."""
-
-        def cut(name: str, passed: Mask) -> None:
-            mask = np.zeros(len(selection.mask), dtype=bool)
-            mask[self.event] = passed
-            selection.cut(name, mask)
-
-        return cut
+    def passing(self, keep: Mask) -> Self:
+        """Triples of a mask over these triples (n,), with all that was computed for them."""
+        rows = np.flatnonzero(keep)
+        chosen = type(self)(self.photons, self.event[rows], self.index.take(rows, axis=0))
+        for name, value in self.__dict__.items():
+            if isinstance(value, np.ndarray) and name not in ("event", "index"):
+                chosen.__dict__[name] = value.take(rows, axis=0)
+        return chosen
 
     @property
+    def has_triple(self) -> Mask:
+        """Events of the chunk with a triple."""
+        return self.over_chunk(np.ones(len(self), dtype=bool))
+
+    def over_chunk(self, passed: Mask) -> Mask:
+        """One row per event of the chunk from one per triple (n, ...); False without a triple."""
+        mask = np.zeros((len(self.photons), *passed.shape[1:]), dtype=bool)
+        mask[self.event] = passed
+        return mask
+
+    @cached_property
+    def pair_masses2(self) -> Array:
+        """Squared diphoton masses of the candidates [GeV^2], shape (n, 3)."""
+        return np.asarray(kernels.pair_masses2(self.E, self.theta, self.phi))
+
+    @cached_property
     def three_photon_mass(self) -> Array:
         """m(gamma gamma gamma) [GeV], shape (n,)."""
-        return kin.three_photon_mass(self.E, self.theta, self.phi)
+        one, two, three = self.pair_masses2.T
+        return np.asarray(np.sqrt(one + two + three))
 
-    @property
-    def zernike_of_most_isolated(self) -> Array:
-        """Zernike MVA of the photon farthest from the other two, shape (n,)."""
-        isolated = kin.most_isolated(self.theta, self.phi)
-        return np.take_along_axis(self.clusterZernikeMVA, isolated[:, None], axis=1)[:, 0]
+    def recoil_masses2(self, beams: Beams) -> Array:
+        """Squared recoil masses of the candidates [GeV^2], shape (n, 3)."""
+        return np.asarray(
+            kernels.recoil_masses2(self.E, self.theta, self.phi, beams.momentum, beams.sqrt_s)
+        )
 
-    @property
-    def timing_chi(self) -> Array:
-        """Largest normalised distance from the mean cluster time t_c, shape (n,)."""
-        return np.asarray(kin.timing_chi(self.clusterTiming, self.clusterErrorTiming))
+    @cached_property
+    def _pair_angles(self) -> tuple[Array, Array]:
+        delta_theta, delta_phi = kernels.pair_angles(self.theta, self.phi)
+        return delta_theta, delta_phi
 
-    @property
+    @cached_property
     def delta_theta(self) -> Array:
         """Polar separation of the two daughters of each candidate [rad], shape (n, 3)."""
-        one, two = _DAUGHTERS
-        return np.asarray(kin.delta_theta(self.theta[:, one], self.theta[:, two]))
+        return self._pair_angles[0]
 
-    @property
+    @cached_property
     def delta_phi(self) -> Array:
         """Azimuthal separation of the two daughters, in [0, pi] [rad], shape (n, 3)."""
-        one, two = _DAUGHTERS
-        return np.asarray(kin.delta_phi(self.phi[:, one], self.phi[:, two]))
+        return self._pair_angles[1]
+
+    @cached_property
+    def zernike_of_most_isolated(self) -> Array:
+        """Zernike MVA of the photon farthest from the other two, shape (n,)."""
+        isolated = kernels.most_isolated(self.delta_theta, self.delta_phi)
+        chosen = self.index[np.arange(len(self)), isolated]
+        return np.asarray(self.photons.clusterZernikeMVA[chosen], dtype=np.float64)
+
+    @cached_property
+    def timing_chi(self) -> Array:
+        """Largest normalised distance from the mean cluster time t_c, shape (n,)."""
+        return np.asarray(kernels.timing_chi(self.clusterTiming, self.clusterErrorTiming))
 
     @property
     def origin(self) -> NDArray[np.str_]:
@@ -133,9 +218,71 @@ class PhotonTriples:
         return np.where(matched[:, None], origin, "other")
 
 
-def possible_photons(photons: ak.Array) -> ak.Array:
-    """Jagged booleans: photons whose energy and angles can be; count the others, they fail."""
-    return kin.valid_photon(photons.E, photons.theta, photons.phi)
+class AwkwardTriples(PhotonTriples):
+    """The readable twin: awkward arrays choose the photons, ``kinematics`` has the formulas.
+
+    The oracle that the kernels are held against; about half as fast.
+    """
+
+    @classmethod
+    def choose(
+        cls,
+        photons: FlatPhotons,
+        acceptance: Acceptance,
+        among: NDArray[np.int64] | None = None,
+    ) -> Self:
+        """The three most energetic of the photons that pass every per-photon cut."""
+        counts = np.diff(photons.offsets)
+        columns = {
+            name: ak.unflatten(getattr(photons, name)[: photons.offsets[-1]], counts)
+            for name in ("E", "theta", "phi", *(acceptance.above or ())[:1])
+        }
+        jagged = ak.zip(columns)
+        jagged["index"] = ak.unflatten(np.arange(photons.offsets[-1]), counts)
+        if among is not None:
+            jagged = jagged[among]
+        low, high = acceptance.theta
+        passing = (
+            (jagged.E >= acceptance.energy_min)
+            & (jagged.theta > low)
+            & (jagged.theta < high)
+            & kin.valid_photon(jagged.E, jagged.theta, jagged.phi)
+        )
+        if acceptance.above is not None:
+            name, least = acceptance.above
+            passing = passing & (jagged[name] > least)
+        three = np.flatnonzero(ak.sum(passing, axis=1) >= 3)
+        left = jagged[three][passing[three]]
+        by_energy = ak.argsort(left.E, axis=1, ascending=False, stable=True)
+        triple = ak.to_numpy(left.index[by_energy][:, :3]).reshape(-1, 3)
+        return cls(photons, three if among is None else among[three], triple)
+
+    @cached_property
+    def pair_masses2(self) -> Array:
+        return kin.pair_masses2(self.E, self.theta, self.phi)
+
+    def recoil_masses2(self, beams: Beams) -> Array:
+        energy_cm = kin.energy_cm(self.E, self.theta, self.phi, beams)
+        return np.asarray(kin.recoil_mass2(energy_cm, beams.sqrt_s))
+
+    @cached_property
+    def delta_theta(self) -> Array:
+        one, two = _DAUGHTERS
+        return np.asarray(kin.delta_theta(self.theta[:, one], self.theta[:, two]))
+
+    @cached_property
+    def delta_phi(self) -> Array:
+        one, two = _DAUGHTERS
+        return np.asarray(kin.delta_phi(self.phi[:, one], self.phi[:, two]))
+
+    @cached_property
+    def zernike_of_most_isolated(self) -> Array:
+        isolated = kin.most_isolated(self.theta, self.phi)
+        return np.take_along_axis(self.clusterZernikeMVA, isolated[:, None], axis=1)[:, 0]
+
+    @cached_property
+    def timing_chi(self) -> Array:
+        return np.asarray(kin.timing_chi(self.clusterTiming, self.clusterErrorTiming))
 
 
 def event_weight(events: ak.Array) -> Array:

@@ -1,0 +1,58 @@
+"""The histograms that processors share: masses in fine bins, and selection variables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import hist
+import numpy as np
+from numpy.typing import ArrayLike
+
+#: Bins of every mass histogram: 1 MeV in the signed root of the squared mass, sign(m^2) sqrt|m^2|
+#: [GeV], wide enough for any recoil mass. Fit windows are exact unions of these bins.
+MASS_BINS = (15_000, -4.0, 11.0)
+
+
+@dataclass(frozen=True)
+class Variable:
+    """How a selection variable is histogrammed."""
+
+    bins: int
+    low: float
+    high: float
+    label: str
+
+    @property
+    def axis(self) -> hist.axis.Regular:
+        """The axis, called x."""
+        return hist.axis.Regular(self.bins, self.low, self.high, name="x", label=self.label)
+
+
+def category(name: str, values: Sequence[str]) -> hist.axis.StrCategory:
+    """An axis of names that does not grow, so that histograms of all chunks are alike."""
+    return hist.axis.StrCategory(list(values), name=name)
+
+
+def mass_histogram(energy_sets: Sequence[str], origins: Sequence[str]) -> hist.Hist:
+    """Candidates by energy set, mass definition (diphoton or recoil), origin and mass."""
+    return hist.Hist(
+        category("energy_set", energy_sets),
+        category("definition", ["diphoton", "recoil"]),
+        category("origin", origins),
+        hist.axis.Regular(*MASS_BINS, name="mass", label=r"sign($m^2$) $\sqrt{|m^2|}$ [GeV]"),
+        storage="weight",
+    )
+
+
+def variable_histogram(variable: Variable, energy_sets: Sequence[str]) -> hist.Hist:
+    """One variable for several energy sets."""
+    return hist.Hist(category("energy_set", energy_sets), variable.axis, storage="weight")
+
+
+def fill_x(histogram: hist.Hist, value: ArrayLike, weight: ArrayLike, **where: str) -> None:
+    """Fill axis x with one value per event (n,), or several (n, k) that share its weight."""
+    value = np.asarray(value)
+    if value.ndim == 2:
+        weight = np.repeat(weight, value.shape[1])
+    histogram.fill(x=value.ravel(), weight=weight, **where)
