@@ -76,6 +76,9 @@ class Simulate(_Model):
 
     ``luminosity`` [1/pb] times the generated cross section is the number of events, or the mean
     of a Poisson distribution with ``poisson``. Without ``cuts`` the process's defaults hold.
+    ``detector`` is the name of documented settings, or values to change: ``{base: run1,
+    calorimeter: {efficiency: 0.97}}``. With ``lost_tracks: weight`` every track is lost and the
+    event weight has the probability of that.
     """
 
     process: str
@@ -84,7 +87,8 @@ class Simulate(_Model):
     luminosity: PositiveFloat | None = None
     poisson: bool = False
     isr: bool = True
-    detector: str = "phase2-2018"
+    detector: str | dict[str, Any] = "phase2-2018"
+    lost_tracks: Literal["simulate", "weight"] = "simulate"
     cuts: GeneratorCuts = GeneratorCuts()
 
     @model_validator(mode="after")
@@ -251,6 +255,7 @@ class Scan(_Model):
     energy_set_switch: PositiveFloat = 4.0
     windows: Windows = Windows()
     nuisances: Nuisances = Nuisances()
+    background_choices: Literal["nominal", "nine"] = "nine"
     confidence_level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     excluded: tuple[tuple[float, float], ...] = ()
 

@@ -22,11 +22,17 @@ from alp_coffea.config import (
 from alp_coffea.errors import ConfigurationError
 from alp_coffea.physics.beams import Beams
 from alp_coffea.rng import purpose_key
+from alp_coffea.simulation.foreign import LIST_TREES, ROWS_TREE
 from alp_coffea.simulation.generator import PROCESSES, cross_section_with_cuts, generation_cuts
-from alp_coffea.simulation.samples import write_sample
+from alp_coffea.simulation.samples import Container, Layout, write_sample
+from alp_coffea.simulation.settings import Detector
+from alp_coffea.simulation.writer import TREE
 
 #: Called with (samples done, samples in all).
 Progress = Callable[[int, int], None]
+
+#: The tree that has the photons, by layout.
+_TREES = {"canonical": TREE, "event_trees": LIST_TREES["gamma"], "candidates": ROWS_TREE}
 
 #: Experiment number of all simulated events; basf2 uses 1003 for early phase 3 simulation.
 _EXPERIMENT = 1003
@@ -38,6 +44,8 @@ def simulate(
     *,
     workers: int = 1,
     seed: int = 0,
+    layout: Layout = "canonical",
+    container: Container = "root",
     progress: Progress | None = None,
 ) -> Path:
     """Make every sample of a catalogue that has a ``simulate`` block.
@@ -53,6 +61,9 @@ def simulate(
         Local processes; files do not depend on it.
     seed
         Added to the seed of every sample: another independent copy of the catalogue.
+    layout, container
+        As :func:`alp_coffea.simulation.write_sample`; files are named after their sample, with
+        the extension of the container.
 
     Returns
     -------
@@ -82,7 +93,9 @@ def simulate(
     pool = loky.ProcessPoolExecutor(max_workers=workers)
     try:
         jobs = {
-            pool.submit(_make, sample, catalogue.beams, folder, seed, number): sample.name
+            pool.submit(
+                _make, sample, catalogue.beams, folder, seed, number, layout, container
+            ): sample.name
             for number, sample in enumerate(described)
         }
         for job in as_completed(jobs):
@@ -100,7 +113,15 @@ def simulate(
     return path
 
 
-def _make(sample: Sample, beams: BeamSettings, folder: Path, seed: int, number: int) -> Sample:
+def _make(
+    sample: Sample,
+    beams: BeamSettings,
+    folder: Path,
+    seed: int,
+    number: int,
+    layout: Layout,
+    container: Container,
+) -> Sample:
     """Write one sample and return its description; runs in a worker."""
     how = sample.simulate
     assert how is not None
@@ -115,6 +136,8 @@ def _make(sample: Sample, beams: BeamSettings, folder: Path, seed: int, number: 
         "theta_min": _radians(how.cuts.theta_min),
         "theta_max": _radians(how.cuts.theta_max),
     }
+    if any(cut is not None for cut in cuts.values()):
+        cuts["frame"] = "lab"
     if how.events is not None:
         events = how.events
     else:
@@ -122,20 +145,24 @@ def _make(sample: Sample, beams: BeamSettings, folder: Path, seed: int, number: 
         sigma, _ = cross_section_with_cuts(how.process, cuts=complete, **physics)
         events = _number(sigma * (how.luminosity or 0.0), how.poisson, how.seed + seed)
     record = write_sample(
-        folder / f"{sample.name}.root",
+        folder / f"{sample.name}.{'parquet' if container == 'parquet' else 'root'}",
         how.process,
         events,
         seed=how.seed + seed,
-        detector=how.detector,
+        detector=Detector.parse(how.detector),
+        lost_tracks=how.lost_tracks,
         experiment=_EXPERIMENT,
         production=number,
         kind="data" if sample.kind == "data" else "mc",
+        layout=layout,
+        container=container,
         **physics,
         **cuts,
     )
     update: dict[str, Any] = {
         "files": (record.path.name,),
         "simulate": None,
+        "tree": _TREES[layout],
         "synthetic": True,
         "event_weight": "weight",
     }

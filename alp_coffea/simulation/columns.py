@@ -57,6 +57,18 @@ class Table:
     collections: dict[str, dict[str, NDArray[np.float64]]]
     counts: dict[str, NDArray[np.int64]]
 
+    def select(self, keep: NDArray[np.bool_]) -> Table:
+        """Only the events where ``keep``, shape (n,), is true."""
+        objects = {prefix: np.repeat(keep, counts) for prefix, counts in self.counts.items()}
+        return Table(
+            {name: values[keep] for name, values in self.event.items()},
+            {
+                prefix: {name: values[objects[prefix]] for name, values in fields.items()}
+                for prefix, fields in self.collections.items()
+            },
+            {prefix: counts[keep] for prefix, counts in self.counts.items()},
+        )
+
 
 @dataclass(frozen=True)
 class Particles:

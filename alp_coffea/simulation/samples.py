@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from alp_coffea.errors import ConfigurationError
 from alp_coffea.physics.beams import SUPERKEKB, Beams
-from alp_coffea.simulation.columns import Particles, build
+from alp_coffea.rng import purpose_key, uniforms
+from alp_coffea.simulation.columns import Particles, Table, build
 from alp_coffea.simulation.detector import LostTracks, detect
 from alp_coffea.simulation.foreign import CandidatesWriter, EventTreesWriter
 from alp_coffea.simulation.generator import (
@@ -45,9 +46,10 @@ _EVENTS_PER_RUN: Final = 1000
 class SampleRecord:
     """What was written.
 
-    ``cross_section`` and its error [pb] are those of the generated events, that is inside the
-    generator ``cuts`` (None for LHE files) and with radiation as generated; ``digest`` identifies
-    the content, whatever the layout and container.
+    ``events`` is the number of generated events, which is that of the entries except for candidate
+    rows and for pseudo-data of weighted processes. ``cross_section`` and its error [pb] are those
+    of the generated events, that is inside the generator ``cuts`` (None for LHE files) and with
+    radiation as generated; ``digest`` identifies the content, whatever the layout and container.
     """
 
     path: Path
@@ -121,7 +123,8 @@ def write_sample(
         track (R0 section 4.3.2).
     experiment, run, production
         Identity of the events. Simulated events are numbered within one run; pseudo-data
-        (``kind="data"``) start a new run every 1000 events and carry no truth.
+        (``kind="data"``) start a new run every 1000 events and carry no truth. Pseudo-data have no
+        weights either: an event of weight w < 1 is kept with probability w.
     layout
         ``"canonical"``, or what basf2 writes: ``"event_trees"`` (``VariablesToEventBasedTree``)
         or ``"candidates"`` (``VariablesToNtuple``).
@@ -220,7 +223,7 @@ def write_lhe_sample(
 
 
 def _detector(detector: Detector | str) -> Detector:
-    return Detector.named(detector) if isinstance(detector, str) else detector
+    return detector if isinstance(detector, Detector) else Detector.named(detector)
 
 
 def _write(
@@ -250,6 +253,8 @@ def _write(
                 event = _identity(output, first, weight.size)
                 event["weight"] = weight * detected.weight
                 table = build(particles, detected, event, output.beams, truth=output.kind == "mc")
+                if output.kind == "data":
+                    table = _unweighted(table, output, first)
                 digest.update(table)
                 writer.write(table)
                 first += weight.size
@@ -269,6 +274,18 @@ def _write(
     finally:
         partial.unlink(missing_ok=True)
     return digest.hexdigest()
+
+
+def _unweighted(table: Table, output: _Output, first: int) -> Table:
+    """Keep events with the probability that their weight is; all weights become one."""
+    weight = table.event["weight"]
+    if (weight >= 1.0).all():
+        kept = table
+    else:
+        key = purpose_key(output.seed, f"unweight {output.purpose}")
+        kept = table.select(uniforms(key, np.arange(first, first + weight.size)) < weight)
+    kept.event["weight"] = np.ones(kept.event["weight"].size)
+    return kept
 
 
 def _writer(output: _Output) -> Writer:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections import namedtuple
+from collections.abc import Mapping
 from typing import Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from alp_coffea.errors import ConfigurationError, suggest
 
@@ -269,6 +270,41 @@ class Detector(_Settings):
     calorimeter: Calorimeter = Calorimeter()
     tracker: Tracker = Tracker()
     background: BeamBackground = BeamBackground()
+
+    @classmethod
+    def parse(cls, settings: str | Mapping[str, Any]) -> Self:
+        """Settings from a configuration file: a name, or groups of values to change.
+
+        ``{"base": "run1", "calorimeter": {"efficiency": 0.97}}`` starts from named settings,
+        without ``base`` from ``phase2-2018``.
+
+        Raises ConfigurationError for unknown names or values outside their range.
+        """
+        if isinstance(settings, str):
+            return cls.named(settings)
+        changes = dict(settings)
+        values = cls.named(changes.pop("base", "phase2-2018")).model_dump()
+        for group, change in changes.items():
+            known = values.get(group)
+            if known is None or not isinstance(change, Mapping):
+                raise ConfigurationError(
+                    f"detector: '{group}' must be one of the groups {', '.join(values)} with "
+                    f"values to change{suggest(group, values)}"
+                )
+            for name in change:
+                if name not in known:
+                    raise ConfigurationError(
+                        f"detector: {group} has no constant '{name}'{suggest(name, known)}"
+                    )
+            values[group] = {**known, **change}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, item['loc']))} = {item['input']!r}: {item['msg']}"
+                for item in error.errors()
+            )
+            raise ConfigurationError(f"detector: {problems}") from error
 
     @classmethod
     def named(cls, name: str) -> Self:

@@ -303,6 +303,17 @@ def test_named_settings_and_mistakes() -> None:
         Detector.named("run2")
     with pytest.raises(ValidationError, match="efficency"):
         Detector.model_validate({"calorimeter": {"efficency": 0.9}})
+    changed = Detector.parse({"base": "run1", "tracker": {"loss": 0.5}})
+    assert changed.tracker.loss == 0.5
+    assert changed.background == Detector.named("run1").background
+    for wrong, message in (
+        ({"tracker": {"los": 0.5}}, "tracker has no constant 'los'; did you mean 'loss'"),
+        ({"traker": {"loss": 0.5}}, "did you mean 'tracker'"),
+        ({"tracker": {"loss": 1.5}}, "tracker.loss = 1.5"),
+        ({"base": "run3"}, "'run3'"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            Detector.parse(wrong)
     with pytest.raises(ConfigurationError, match="lost_tracks = 'no'"):
         shoot([(22, 1.0, 1.0, 1.0)], 1, lost_tracks="no")
 

@@ -279,3 +279,66 @@ def test_physics_mistakes_leave_no_file(tmp_path: Path) -> None:
     with pytest.raises(PhysicsError, match="needs mass"):
         write_sample(tmp_path / "a.root", "signal", 1, seed=1, detector=Detector())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_pseudo_data_of_a_weighted_process_are_thinned(tmp_path: Path) -> None:
+    record = write_sample(tmp_path / "a.root", "etag", 20_000, seed=1, kind="data")
+    found = tree(tmp_path / "a.root")
+    assert record.events == 20_000
+    error = np.sqrt(20_000 * 0.394 * 0.606)
+    assert found.num_entries == pytest.approx(20_000 * 0.394, abs=4 * error)
+    assert ak.all(found.arrays(["weight"])["weight"] == 1)
+
+
+CATALOGUE = """
+description: two small samples
+samples:
+  - name: data
+    kind: data
+    files: [data.root]
+    luminosity: 2
+    simulate: {process: ggg, seed: 4, luminosity: 2, poisson: true}
+  - name: bhabha
+    kind: background
+    files: [bhabha.root]
+    simulate:
+      process: eeg
+      events: 200
+      lost_tracks: weight
+      detector: {base: run1, tracker: {loss: 0.05}}
+      cuts: {energy_min: 0.5, theta_min: 40, theta_max: 120}
+  - name: "alp_{mass}"
+    kind: signal
+    masses: [1.0, 2.0]
+    files: ["alp_{mass}.root"]
+    simulate: {process: signal, events: 100}
+"""
+
+
+@pytest.mark.parametrize(
+    ("layout", "container"),
+    [("canonical", "root"), ("canonical", "parquet"), ("event_trees", "root")],
+)
+def test_catalogue(tmp_path: Path, layout: str, container: str) -> None:
+    from alp_coffea.config import load_catalogue
+    from alp_coffea.simulation.catalogue import simulate
+
+    (tmp_path / "catalogue.yaml").write_text(CATALOGUE)
+    out = tmp_path / "out"
+    path = simulate(tmp_path / "catalogue.yaml", out, layout=layout, container=container)
+    made = {sample.name: sample for sample in load_catalogue(path).samples}
+    extension = "parquet" if container == "parquet" else "root"
+    assert sorted(p.name for p in out.iterdir()) == sorted(
+        ["catalogue.yaml", *(f"{name}.{extension}" for name in made)]
+    )
+    assert all(sample.synthetic for sample in made.values())
+    bhabha = made["bhabha"]
+    assert bhabha.generated_events == 200
+    assert bhabha.cross_section is not None
+    if (layout, container) == ("canonical", "root"):
+        weights = tree(out / "bhabha.root").arrays(["weight"])["weight"]
+        lost = np.round(ak.to_numpy(weights), 9)
+        assert set(lost) <= {0.0025, 0.05}  # one electron may be too soft to be seen
+        assert (lost == 0.0025).mean() > 0.9
+        # sigma = 226 pb: 453 +- 21 events
+        assert 350 < tree(out / "data.root").num_entries < 560
