@@ -31,7 +31,8 @@ from alp_coffea.files import write_json
 from alp_coffea.physics.beams import Beams
 from alp_coffea.report import write_report
 from alp_coffea.results import Run, save_workspaces
-from alp_coffea.stats.scan import published_limits, scan
+from alp_coffea.stats.published import published_limits
+from alp_coffea.stats.scan import scan
 from alp_coffea.stats.signal import SignalSample, fit_signal
 from alp_coffea.storage import save_cutflows, save_histograms
 

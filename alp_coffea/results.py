@@ -14,7 +14,7 @@ import numpy as np
 
 from alp_coffea.errors import InputError, suggest
 from alp_coffea.events.selection import Cutflow
-from alp_coffea.stats.scan import ScanResult, WindowFit, window_fit
+from alp_coffea.stats.scan_result import ScanResult, WindowFit, window_fit
 from alp_coffea.stats.signal import SignalModel
 from alp_coffea.storage import load_cutflows, load_histograms
 
@@ -160,7 +160,10 @@ def save_workspaces(workspaces: dict[float, dict[str, Any]], folder: Path) -> No
     folder.mkdir(exist_ok=True)
     for old in (*folder.glob("m_*.json"), *folder.glob("workspaces.zip")):
         old.unlink()
-    texts = {workspace_name(mass): json.dumps(w, indent=1) for mass, w in workspaces.items()}
+    texts = {
+        workspace_name(mass): json.dumps(workspace, default=np.ndarray.tolist)
+        for mass, workspace in workspaces.items()
+    }
     if len(texts) <= MANY_WORKSPACES:
         for name, text in texts.items():
             (folder / name).write_text(text + "\n", "utf-8")

@@ -12,11 +12,13 @@ import pytest
 import yaml
 
 import alp_coffea
+from alp_coffea.config import load_analysis
 from alp_coffea.errors import InputError
 from alp_coffea.physics.theory import coupling_from_cross_section
 from alp_coffea.pipeline import Options, run_analysis
 from alp_coffea.results import Run, load
-from alp_coffea.stats.scan import BANDS, COLUMNS, ScanResult, published_limits
+from alp_coffea.stats.published import published_limits
+from alp_coffea.stats.scan import BANDS, COLUMNS, ScanResult, scan
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +70,36 @@ def test_limits_are_ordered_and_convert_to_couplings(run: Run) -> None:
 
 
 def test_pyhf_finds_cls_alpha_at_our_observed_limit(run: Run) -> None:
-    for row in run.scan:
+    nominal = [row for row in run.scan if row["variation"] == "nominal"]
+    assert nominal
+    for row in nominal:
         workspace = pyhf.Workspace(run.workspace(row["mass"]))
         model = workspace.model()
         cls = pyhf.infer.hypotest(
             row["sigma_obs"] / row["unit"], workspace.data(model), model, test_stat="qtilde"
         )
-        assert float(cls) == pytest.approx(0.05, abs=2e-3)
+        assert float(cls) == pytest.approx(0.05, abs=1e-4)
+
+
+def test_limits_are_the_weakest_of_nine_background_choices(run: Run, small_input: Path) -> None:
+    settings = load_analysis(small_input / "analysis.yaml").scan
+    nominal_only = settings.model_copy(update={"background_choices": "nominal"})
+    data = run.scaled("mass", "data")
+    assert data is not None
+    nominal, _ = scan(
+        data,
+        run.signal_model,
+        nominal_only,
+        luminosity=run.luminosity,
+        shape=run.scaled("mass", "background"),
+    )
+    assert np.all(run.scan["sigma_obs"] >= nominal["sigma_obs"])
+    assert np.all(run.scan["sigma_exp"] >= nominal["sigma_exp"])
+    assert np.all(run.scan["z_lowest"] <= nominal["z_local"])
+    np.testing.assert_array_equal(run.scan["z_local"], nominal["z_local"])
+    assert set(run.scan["variation"]) - {"nominal"}
+    same = run.scan["variation"] == "nominal"
+    np.testing.assert_array_equal(run.scan["sigma_obs"][same], nominal["sigma_obs"][same])
 
 
 def test_yield_is_cross_section_times_efficiency_times_luminosity(run: Run) -> None:

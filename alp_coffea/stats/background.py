@@ -7,6 +7,7 @@ to about half a peak width.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import hist
@@ -62,10 +63,30 @@ class FitWindow:
         return np.diff(cumulative[self.index])
 
 
-def mass_spectrum(histogram: hist.Hist, definition: str, energy_set: str) -> Array:
-    """Contents (nbins,) of one definition and energy set, all candidate origins together."""
-    selected = histogram[{"energy_set": energy_set, "definition": definition}]
-    return np.asarray(selected.project("mass").values())
+class Spectra:
+    """Contents (nbins,) of a mass histogram by (definition, energy set), all origins together.
+
+    ``edges`` (nbins + 1,) are signed roots [GeV].
+    """
+
+    def __init__(self, edges: Array, contents: Mapping[tuple[str, str], Array]) -> None:
+        self.edges = edges
+        self._contents = contents
+
+    @classmethod
+    def of(cls, histogram: hist.Hist) -> Spectra:
+        """From a histogram with the axes energy_set, definition, origin and mass."""
+        summed = histogram.project("energy_set", "definition", "mass")
+        values = summed.values()
+        contents = {
+            (definition, energy_set): values[i, j]
+            for i, energy_set in enumerate(summed.axes["energy_set"])
+            for j, definition in enumerate(summed.axes["definition"])
+        }
+        return cls(summed.axes["mass"].edges, contents)
+
+    def __getitem__(self, key: tuple[str, str]) -> Array:
+        return self._contents[key]
 
 
 def fit_window(
@@ -76,6 +97,8 @@ def fit_window(
     shape: Array,
     *,
     definition: Definition | None = None,
+    extra_order: int = 0,
+    widen: float = 0.0,
 ) -> FitWindow:
     """Window at a mass hypothesis [GeV].
 
@@ -87,6 +110,8 @@ def fit_window(
         Expected background in the fine bins (any normalisation); tells where it is populated.
     definition
         Overrides the definition of the settings.
+    extra_order, widen
+        Added to the polynomial order, and to the window on both sides [peak widths].
 
     Raises
     ------
@@ -98,7 +123,7 @@ def fit_window(
     row = settings.window(mass, definition)
     mu = float(model.mu(mass, definition, energy_set))
     sigma = float(model.sigma(mass, definition, energy_set))
-    low, high = mu - row.left * sigma, mu + row.right * sigma
+    low, high = mu - (row.left + widen) * sigma, mu + (row.right + widen) * sigma
 
     squares = signed_square(fine_edges)
     index = _groups(squares, low, high, sigma / 2)
@@ -117,7 +142,13 @@ def fit_window(
             "populated by the selection"
         )
     return FitWindow(
-        mass, definition, energy_set, row.order, index, squares[index], "; ".join(clipped)
+        mass,
+        definition,
+        energy_set,
+        max(row.order + extra_order, 0),
+        index,
+        squares[index],
+        "; ".join(clipped),
     )
 
 

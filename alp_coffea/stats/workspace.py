@@ -33,7 +33,7 @@ class Point:
     """One mass hypothesis ready to be fitted.
 
     ``unit`` [pb] is the cross section at which the parameter of interest is one; ``workspace``
-    a pyhf workspace; ``efficiency`` and ``width`` [GeV] what went into it.
+    a pyhf workspace whose ``data`` are arrays; ``efficiency`` and ``width`` [GeV] went into it.
     """
 
     window: FitWindow
@@ -89,14 +89,14 @@ def build_point(
     if nuisances.width > 0:
         low, high = peak(1 - nuisances.width), peak(1 + nuisances.width)
         data = {
-            "lo_data": (signal_yield * low).tolist(),
-            "hi_data": (signal_yield * high).tolist(),
+            "lo_data": signal_yield * low,
+            "hi_data": signal_yield * high,
         }
         signal_modifiers.append({"name": "width", "type": "histosys", "data": data})
     samples = [
         {
             "name": "signal",
-            "data": (signal_yield * nominal).tolist(),
+            "data": signal_yield * nominal,
             "modifiers": signal_modifiers,
         }
     ]
@@ -105,7 +105,7 @@ def build_point(
     samples += [
         {
             "name": name,
-            "data": (total * polynomial).tolist(),
+            "data": total * polynomial,
             "modifiers": [{"name": name, "type": "normfactor", "data": None}],
         }
         for name, polynomial in zip(factors, basis, strict=True)
@@ -116,7 +116,7 @@ def build_point(
     ]
     workspace = {
         "channels": [{"name": "window", "samples": samples}],
-        "observations": [{"name": "window", "data": observed.tolist()}],
+        "observations": [{"name": "window", "data": observed}],
         "measurements": [
             {
                 "name": f"cross section in units of {unit:g} pb at m = {mass:.4f} GeV",

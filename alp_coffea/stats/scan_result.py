@@ -1,0 +1,194 @@
+"""The mass scan: from mass spectra and a signal model to limits at every hypothesis.
+
+>>> from alp_coffea.stats.scan import ScanResult
+>>> ScanResult.load("out/demo/scan.json")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alp_coffea.errors import ModelError, UnreadableFileError
+from alp_coffea.files import atomic, write_json
+from alp_coffea.tables import scan_table
+
+Array = NDArray[np.float64]
+
+BANDS: Final = ("exp_m2", "exp_m1", "exp", "exp_p1", "exp_p2")
+#: Columns of ``scan.csv``, one row per mass hypothesis.
+COLUMNS: Final = (
+    "mass",
+    "definition",
+    "window_low",
+    "window_high",
+    "efficiency",
+    "width",
+    "background_order",
+    "n_data",
+    "yield",
+    "yield_error",
+    "sigma_hat",
+    "sigma_hat_error",
+    "z_local",
+    "p_local",
+    "z_lowest",
+    "sigma_obs",
+    *(f"sigma_{band}" for band in BANDS),
+    "g_obs",
+    *(f"g_{band}" for band in BANDS),
+    "gof_p",
+    "energy_set",
+    "luminosity",
+    "level",
+    "variation",
+    "status",
+    "note",
+)
+_TEXT: Final = frozenset({"definition", "energy_set", "variation", "status", "note"})
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """Fit and limit of every mass hypothesis, in order of mass.
+
+    Index by column name for an array (``result["sigma_obs"]``) or by position for a row.
+    Masses and widths in GeV, cross sections in pb, couplings in 1/GeV, luminosity in 1/pb.
+    """
+
+    rows: tuple[Row, ...]
+    sqrt_s: float
+    synthetic: bool = False
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, column: str) -> NDArray[Any]:
+        if column not in COLUMNS:
+            raise KeyError(f"scan has no column '{column}' (has {', '.join(COLUMNS)})")
+        values = [row[column] for row in self.rows]
+        if column in _TEXT:
+            return np.array(values, dtype=str)
+        return np.array([math.nan if value is None else value for value in values], dtype=float)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    @property
+    def ok(self) -> NDArray[np.bool_]:
+        """Points whose fits converged, shape (n,)."""
+        return np.asarray(self["status"] == "ok")
+
+    def __repr__(self) -> str:
+        if not self.rows:
+            return "ScanResult(empty)"
+        failed = [row for row in self.rows if row["status"] != "ok"]
+        lines = [
+            f"ScanResult: {len(self)} masses from {self.rows[0]['mass']:.3f} to "
+            f"{self.rows[-1]['mass']:.3f} GeV, {len(failed)} not ok"
+            + (", simulation (synthetic)" if self.synthetic else "")
+        ]
+        z = self["z_local"]
+        if np.isfinite(z).any():
+            top = int(np.nanargmax(z))
+            lines.append(
+                f"  largest local significance {z[top]:.2f} at {self.rows[top]['mass']:.3f} GeV"
+            )
+        lines += [f"  {row['mass']:.3f} GeV: {row['status']}" for row in failed[:5]]
+        if len(failed) > 5:
+            lines.append(f"  ... and {len(failed) - 5} more")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        caption = repr(self).splitlines()[0].removeprefix("ScanResult: ")
+        return scan_table(self.rows, caption=caption)
+
+    def save(self, folder: Path) -> None:
+        """Write ``scan.csv`` and ``scan.json`` (the same rows, with what they belong to)."""
+        with (
+            atomic(folder / "scan.csv") as temporary,
+            temporary.open("w", encoding="utf-8", newline="") as file,
+        ):
+            writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(self.rows)
+        write_json(
+            {
+                "format": "alp_coffea scan 1",
+                "sqrt_s": self.sqrt_s,
+                "synthetic": self.synthetic,
+                "meta": dict(self.meta),
+                "rows": list(self.rows),
+            },
+            folder / "scan.json",
+        )
+
+    @classmethod
+    def load(cls, path: Path | str) -> ScanResult:
+        """Read ``scan.json``. Raises UnreadableFileError if it is not one."""
+        try:
+            content = json.loads(Path(path).read_text("utf-8"))
+            rows = tuple(content["rows"])
+            return cls(rows, content["sqrt_s"], content["synthetic"], content["meta"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UnreadableFileError(f"{path}: not a readable scan.json ({error})") from error
+
+
+@dataclass(frozen=True)
+class WindowFit:
+    """Data and best-fit components in the window of one mass hypothesis.
+
+    ``edges`` (nbins + 1,) are squared masses [GeV^2], the others (nbins,) events per bin of the
+    signal + background fit with a cross section >= 0. ``z_local`` (signed) and ``sigma_hat`` [pb]
+    are those of the fit that may go below.
+    """
+
+    mass: float
+    definition: str
+    edges: Array
+    data: Array
+    background: Array
+    signal: Array
+    z_local: float
+    sigma_hat: float
+    status: str
+    synthetic: bool
+
+
+def window_fit(row: Row, workspace: Mapping[str, Any], synthetic: bool) -> WindowFit:
+    """Post-fit components of a row of a scan and its workspace.
+
+    Raises ModelError when the row has no fit.
+    """
+    if row.get("fitted") is None:
+        raise ModelError(f"mass {row['mass']:g} GeV has no fit: {row['status']}")
+    (channel,) = workspace["channels"]
+    # background samples are their templates times one factor each
+    background = sum(
+        row["parameters"][sample["name"]] * np.asarray(sample["data"])
+        for sample in channel["samples"]
+        if sample["name"] != "signal"
+    )
+    return WindowFit(
+        mass=row["mass"],
+        definition=row["definition"],
+        edges=np.asarray(row["edges"]),
+        data=np.asarray(workspace["observations"][0]["data"]),
+        background=np.asarray(background),
+        signal=np.asarray(row["fitted"]) - background,
+        z_local=row["z_local"],
+        sigma_hat=row["sigma_hat"],
+        status=row["status"],
+        synthetic=synthetic,
+    )
