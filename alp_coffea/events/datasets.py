@@ -30,7 +30,7 @@ from alp_coffea.errors import (
     suggest,
 )
 
-Status = Literal["pending", "done", "unusable"]
+Status = Literal["pending", "done", "partial", "unusable"]
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Doing it at scale: a processor over every entry of every file, each exactly once.
 
-:func:`process_files` cuts files into chunks, runs a processor on them with one of coffea's
-executors, and accounts for every entry in the ledger.
+:func:`process_files` cuts files into chunks, runs a processor on them with coffea's Runner on
+one of several engines, keeps what is finished on disk, and accounts for every entry in the ledger.
 """
 
 from __future__ import annotations

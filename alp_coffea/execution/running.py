@@ -1,42 +1,36 @@
-"""Running a processor over files, chunk by chunk, with nothing lost.
+"""Running a processor over files, chunk by chunk, with nothing lost and nothing twice.
 
-coffea's ``Runner`` reads each chunk and calls the processor; the two executors here are coffea's
-with our progress reporting, ordered merging and error reporting in place of its own.
+coffea's ``Runner`` reads each chunk and calls the processor. The results go to disk where they
+are made; this process hands out chunks, keeps the ledger and merges what is left at the end.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import sysconfig
-import traceback
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
-import loky
-from coffea.processor import (
-    FuturesExecutor,
-    IterativeExecutor,
-    ProcessorABC,
-    Runner,
-    accumulate,
-)
+from coffea.processor import ProcessorABC, Runner
 from coffea.processor.executor import WorkItem
 
 from alp_coffea.config import Catalogue
-from alp_coffea.errors import AlpCoffeaError, IncompleteRunError, ProcessorError
+from alp_coffea.errors import ConfigurationError, IncompleteRunError
 from alp_coffea.events.datasets import FileRecord
 from alp_coffea.events.schema import AlpSchema, check_fields
+from alp_coffea.execution.checkpoints import Store
+from alp_coffea.execution.chunks import FilePlan, plan_files
+from alp_coffea.execution.engines import Engine, Iterative, LocalProcesses
+from alp_coffea.execution.fingerprints import code_digests, file_digest
+from alp_coffea.execution.progress import Status, Update
+from alp_coffea.execution.tasks import ChunkFunction, merge
+from alp_coffea.execution.work import Executor, Work
 
-ExecutorName = Literal["iterative", "futures"]
-EXECUTORS: Final[tuple[str, ...]] = ("iterative", "futures")
+ExecutorName = Literal["iterative", "futures", "dask"]
+EXECUTORS: Final[tuple[str, ...]] = get_args(ExecutorName)
 
 Output = dict[str, Any]
-#: Called with (events done, events in all) after each chunk.
-Progress = Callable[[int, int], None]
 
 
 def process_files(
@@ -44,24 +38,39 @@ def process_files(
     records: Sequence[FileRecord],
     catalogue: Catalogue,
     *,
-    executor: ExecutorName = "iterative",
+    executor: ExecutorName | Engine = "iterative",
     workers: int | None = None,
     chunksize: int = 250_000,
     limit_chunks: int | None = None,
-    progress: Progress | None = None,
+    checkpoints: Path | None = None,
+    fresh: bool = False,
+    allow_missing: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    update: Update | None = None,
 ) -> Output:
     """Run a processor over all usable files and account for every entry.
 
     Parameters
     ----------
     processor
-        Its output must be a dictionary keyed by sample. ``processor.uses`` (and ``uses_truth``
-        for simulated samples), where present, name the canonical fields that are checked before
-        anything runs.
+        Its output must be a dictionary keyed by sample, of dicts, sets, lists, numbers, arrays,
+        histograms and cutflows. ``processor.uses`` (and ``uses_truth`` for simulated samples),
+        where present, name the canonical fields that are checked before anything runs.
     records
         Opened files, see ``open_catalogue``; ``read``, ``selected`` and ``status`` are updated.
+    executor
+        ``iterative``: this process. ``futures``: local processes. ``dask``: a local dask cluster.
+        For other dask workers, an engine from :func:`~alp_coffea.execution.dask_engine.connect`.
     limit_chunks
         Process only so many chunks of each sample (a test drive).
+    checkpoints
+        Folder for the results of finished chunks; workers must see it too. A run that finds
+        there what an earlier one left computes only the rest. By default a temporary folder.
+    fresh
+        Forget what is in ``checkpoints``.
+    allow_missing
+        Return the result although entries could not be read; files they belong to get status
+        ``partial`` and a reason.
 
     Returns
     -------
@@ -75,7 +84,7 @@ def process_files(
     ProcessorError
         If the processor fails, naming file, entries and line.
     IncompleteRunError
-        If entries are missing from the result without a reason.
+        If entries are missing from the result; it names them. What was finished is kept.
     """
     usable = [record for record in records if record.status != "unusable"]
     if not usable:
@@ -84,30 +93,139 @@ def process_files(
             + "; ".join(record.reason for record in records if record.reason)
         )
     _check_declared_fields(processor, usable, catalogue)
-    items = _work_items(usable, catalogue, chunksize, limit_chunks)
-    booked = _Booking(usable, total=sum(len(item) for item in items), progress=progress)
-    merged: Output = {}
-    for parquet in (False, True):
-        batch = [item for item in items if item.filename.endswith((".parquet", ".pq")) == parquet]
-        if not batch:
-            continue
-        run = Runner(
-            executor=_executor(executor, workers, booked),
-            schema=AlpSchema,
-            chunksize=chunksize,
-            format="parquet" if parquet else "root",
-            metadata_cache={},
-            skipbadfiles=False,
+    codes = code_digests(processor, catalogue.samples)
+    keys = {record.path: (codes[record.sample], file_digest(record)) for record in usable}
+    _refuse_copies(usable, keys)
+    with _store(checkpoints, fresh, keys) as store, _engine(executor, workers) as engine:
+        plans = plan_files(
+            usable, catalogue, store, keys, chunksize=chunksize, limit_chunks=limit_chunks
         )
-        merged = accumulate([run.run(batch, processor)["out"]], merged)
-    missing = set(items) - booked.processed
-    if missing:
+        todo = [piece for plan in plans for piece in plan.pieces if isinstance(piece, WorkItem)]
+        status = Status(sum(plan.stop for plan in plans), len(todo), stale=store.stale)
+        work = Work(engine, store, plans, status, _call_both(progress, update))
+        chunk = ChunkFunction(processor, store.folder, store.run)
+        for parquet in (False, True):
+            items = [item for item in todo if _is_parquet(item.filename) == parquet]
+            if items:
+                _runner(work, parquet, chunksize).run(items, chunk)
+        work.drive()
+        _close_ledger(plans, allow_missing)
+        merged = _merged(work, store, plans)
+        store.finish()
+    final = processor.postprocess(merged)
+    return merged if final is None else final
+
+
+def _call_both(progress: Callable[[int, int], None] | None, update: Update | None) -> Update:
+    def both(status: Status) -> None:
+        if progress is not None:
+            progress(status.events, status.total)
+        if update is not None:
+            update(status)
+
+    return both
+
+
+def _runner(work: Work, parquet: bool, chunksize: int) -> Runner:
+    return Runner(
+        executor=Executor(status=False, compression=None, work=work),
+        schema=AlpSchema,
+        chunksize=chunksize,
+        format="parquet" if parquet else "root",
+        metadata_cache={},
+        skipbadfiles=False,
+        savemetrics=True,
+        processor_compression=None,  # unpacked once per worker instead of once per chunk
+    )
+
+
+def _is_parquet(path: str) -> bool:
+    return path.endswith((".parquet", ".pq"))
+
+
+@contextmanager
+def _store(folder: Path | None, fresh: bool, keys: dict[str, tuple[str, str]]) -> Iterator[Store]:
+    with tempfile.TemporaryDirectory(prefix="alp_coffea-") as temporary:
+        store = Store((folder or Path(temporary)).resolve(), fresh=fresh, keys=keys)
+        try:
+            yield store
+        finally:
+            store.close()
+
+
+@contextmanager
+def _engine(executor: ExecutorName | Engine, workers: int | None) -> Iterator[Engine]:
+    if executor == "dask":
+        from alp_coffea.execution.dask_engine import Cluster, connect
+
+        with connect(Cluster(workers)) as engine, _closed(engine):
+            yield engine
+    elif isinstance(executor, str):
+        with _closed(Iterative() if executor == "iterative" else LocalProcesses(workers)) as local:
+            yield local
+    else:
+        with _closed(executor):
+            yield executor
+
+
+@contextmanager
+def _closed(engine: Engine) -> Iterator[Engine]:
+    """Leave nothing running behind, also after an error or Ctrl-C."""
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def _refuse_copies(records: Iterable[FileRecord], keys: dict[str, tuple[str, str]]) -> None:
+    seen: dict[tuple[str, str], FileRecord] = {}
+    for record in records:
+        other = seen.setdefault(keys[record.path], record)
+        if other is not record:
+            raise ConfigurationError(
+                f"{record.path} is a copy of {other.path} (sample '{record.sample}', identity "
+                f"{record.identity}); its events would count twice. Remove one"
+            )
+
+
+def _close_ledger(plans: Iterable[FilePlan], allow_missing: bool) -> None:
+    """Every entry is read, or named as lost: write it down, and stop if that is not accepted."""
+    problems: list[str] = []
+    for plan in plans:
+        record = plan.record
+        lost = sum(stop - start for (start, stop), _ in plan.lost)
+        if record.read + lost != plan.stop:
+            raise IncompleteRunError(
+                f"{record.path}: {record.read} entries read and {lost} lost do not make "
+                f"{plan.stop}; please report this"
+            )
+        reasons = [
+            f"entries {start} to {stop} not read: {reason}"
+            for (start, stop), reason in sorted(plan.lost)
+        ]
+        record.status = "partial" if lost else "done"
+        record.reason = "; ".join(reasons)
+        problems += [f"{record.path}: {reason}" for reason in reasons]
+    if problems and not allow_missing:
         raise IncompleteRunError(
-            f"{len(missing)} of {len(items)} chunks were not processed, the first: "
-            + _describe(min(missing, key=lambda item: (item.filename, item.entrystart)))
+            f"{len(problems)} ranges of entries could not be processed:\n  "
+            + "\n  ".join(problems)
+            + "\nRepair the files and run again (only the missing entries are computed), or pass "
+            "--allow-missing to go on without them"
         )
-    for record in usable:
-        record.status = "done"
+
+
+def _merged(work: Work, store: Store, plans: Iterable[FilePlan]) -> Output:
+    """The few records that are left of each sample, merged, after checking their entries."""
+    expected = sum(plan.record.read for plan in plans)
+    included = sum(record.entries for records in work.results.values() for record in records)
+    if included != expected:
+        raise IncompleteRunError(
+            f"{included} entries are in the merged result, {expected} were read; please report this"
+        )
+    merged: Output = {}
+    for sample in sorted(work.results):
+        merged = merge(store.folder, work.results[sample], merged)
     return {sample: merged[sample] for sample in sorted(merged)}
 
 
@@ -129,170 +247,3 @@ def _check_declared_fields(
             tree=record.tree,
             processor=type(processor).__name__,
         )
-
-
-def _work_items(
-    records: Sequence[FileRecord],
-    catalogue: Catalogue,
-    chunksize: int,
-    limit_chunks: int | None,
-) -> list[WorkItem]:
-    metadata = {
-        sample.name: {
-            "kind": sample.kind,
-            "mass": sample.mass,
-            "event_weight": sample.event_weight,
-        }
-        for sample in catalogue.samples
-    }
-    items: list[WorkItem] = []
-    per_sample: dict[str, int] = {}
-    for record in records:
-        for start in range(0, record.expected, chunksize):
-            number = per_sample.get(record.sample, 0)
-            if limit_chunks is not None and number >= limit_chunks:
-                break
-            per_sample[record.sample] = number + 1
-            stop = min(start + chunksize, record.expected)
-            items.append(
-                WorkItem(
-                    record.sample,
-                    record.path,
-                    record.tree,
-                    start,
-                    stop,
-                    # coffea wants the 16 bytes of a uuid; identities can be longer digests
-                    hashlib.sha256(record.identity.encode()).digest()[:16],
-                    usermeta=metadata[record.sample],
-                )
-            )
-    return items
-
-
-@dataclass
-class _Booking:
-    """Accounts for chunks as their results come in, in the submitting process."""
-
-    records: Sequence[FileRecord]
-    total: int
-    progress: Progress | None
-    processed: set[WorkItem] = field(default_factory=set)
-    events: int = 0
-
-    def __post_init__(self) -> None:
-        self._by_path = {record.path: record for record in self.records}
-
-    def __call__(self, item: WorkItem, result: Output) -> None:
-        (done,) = result["processed"]
-        if done != item or item in self.processed:
-            raise IncompleteRunError(f"the result of {_describe(item)} came twice or is another's")
-        self.processed.add(item)
-        record = self._by_path[item.filename]
-        record.read += len(item)
-        selected = result["out"].get(item.dataset, {}).get("selected")
-        if selected is not None:
-            record.selected = (record.selected or 0) + int(selected)
-        self.events += len(item)
-        if self.progress is not None:
-            self.progress(self.events, self.total)
-
-
-class _Guarded:
-    """A chunk function whose errors name the chunk and survive the way back from a worker."""
-
-    def __init__(self, function: Callable[[WorkItem], Output]) -> None:
-        self.function = function
-
-    def __call__(self, item: WorkItem) -> Output:
-        try:
-            return self.function(item)
-        except Exception as error:
-            raise _explain(error, item) from error
-
-
-def _explain(error: BaseException, item: WorkItem) -> AlpCoffeaError:
-    """The package's own error in the chain if there is one, else a ProcessorError.
-
-    Exceptions lose their cause when pickled, so what the user needs goes into the message.
-    """
-    chain = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
-        chain.append(cause)
-    for link in chain:
-        if isinstance(link, AlpCoffeaError):
-            return type(link)(f"{link} [{_describe(item)}]")
-    root = chain[-1]
-    frames = [frame for link in chain for frame in traceback.extract_tb(link.__traceback__)]
-    # the deepest frame outside installed libraries is the line the user can act on
-    installed = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib"))
-    own = [frame for frame in frames if not frame.filename.startswith(installed)]
-    line = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
-    return ProcessorError(f"{_describe(item)}: {type(root).__name__}{line}: {root}")
-
-
-def _describe(item: WorkItem) -> str:
-    return (
-        f"{item.filename}, tree '{item.treename}', entries {item.entrystart} to "
-        f"{item.entrystop} (sample '{item.dataset}')"
-    )
-
-
-@dataclass
-class _Iterative(IterativeExecutor):
-    """Chunks one after the other in this process."""
-
-    book: _Booking | None = None
-
-    def __call__(self, items: Any, function: Any, accumulator: Any) -> tuple[Any, int]:
-        guarded = _Guarded(function)
-        results = ((item, guarded(item)) for item in items)
-        return _merge(results, self.book, accumulator), 0
-
-
-@dataclass
-class _Futures(FuturesExecutor):
-    """Chunks on local processes; results merged in order of submission, so sums are stable."""
-
-    book: _Booking | None = None
-
-    def __call__(self, items: Any, function: Any, accumulator: Any) -> tuple[Any, int]:
-        guarded = _Guarded(function)
-        pool = loky.ProcessPoolExecutor(max_workers=self.workers)
-        try:
-            futures: list[tuple[WorkItem, Future[Output]]] = [
-                (item, pool.submit(guarded, item)) for item in items
-            ]
-            results = ((item, future.result()) for item, future in _release(futures))
-            merged = _merge(results, self.book, accumulator)
-        except BaseException:
-            # also on Ctrl-C: leave no worker behind
-            pool.shutdown(wait=True, kill_workers=True)
-            raise
-        pool.shutdown(wait=True)
-        return merged, 0
-
-
-def _release(
-    futures: list[tuple[WorkItem, Future[Output]]],
-) -> Iterator[tuple[WorkItem, Future[Output]]]:
-    """Hand out futures in order without keeping finished results alive."""
-    futures.reverse()
-    while futures:
-        yield futures.pop()
-
-
-def _merge(results: Iterable[tuple[WorkItem, Output]], book: _Booking | None, start: Any) -> Any:
-    def booked() -> Iterator[Output]:
-        for item, result in results:
-            if book is not None:
-                book(item, result)
-            yield result
-
-    return accumulate(booked(), start)
-
-
-def _executor(name: ExecutorName, workers: int | None, book: _Booking) -> Any:
-    if name == "iterative":
-        return _Iterative(status=False, retries=0, book=book)
-    workers = workers or os.cpu_count() or 1
-    return _Futures(status=False, retries=0, workers=workers, compression=None, book=book)

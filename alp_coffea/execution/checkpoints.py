@@ -1,0 +1,244 @@
+"""Results of finished chunks on disk, so that a run can stop at any moment and go on.
+
+Every process appends to data files of its own (``*.data``) and, once a result is wholly written,
+a line to the index next to it (``*.index``). A result counts only from the moment its index line
+is complete, with its length and checksum, so nobody ever reads half of one. Nothing is changed in
+place, and a finished file's chunks are replaced by one merged record.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import threading
+import uuid
+import weakref
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+from alp_coffea.errors import ConfigurationError, IncompleteRunError, UnreadableFileError
+
+#: Chunks' data files are closed at this size, so that they can be removed one by one.
+SEGMENT_BYTES: Final = 32_000_000
+
+#: ``chunk``: part of a file. ``file``: all entries of a file. ``group``: several files, temporary.
+Kind = Literal["chunk", "file", "group"]
+
+
+class Record(NamedTuple):
+    """Where the result of some entries of a file is, and what it accounts for.
+
+    ``entries`` is their number; a group's ``start`` and ``stop`` mean nothing.
+    """
+
+    code: str
+    file: str
+    start: int
+    stop: int
+    entries: int
+    selected: int | None
+    segment: str
+    offset: int
+    length: int
+    crc: int
+    path: str
+
+
+class Writer:
+    """Appends results to files of this process.
+
+    Raises ConfigurationError if the folder is not the one the run was started with, which is
+    what a worker without the shared filesystem sees, and IncompleteRunError if it cannot write.
+    """
+
+    def __init__(self, folder: Path, run: str) -> None:
+        if not (folder / run).is_file():
+            raise ConfigurationError(
+                f"worker {os.getpid()} on {socket.gethostname()} cannot see the run's folder "
+                f"{folder}; workers need the output folder on a filesystem that they share with "
+                "the submitting machine. Choose another output folder"
+            )
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._segments: dict[Kind, _Segment] = {}
+
+    def append(
+        self, kind: Kind, data: bytes, *, code: str, file: str, start: int, stop: int, entries: int,
+        selected: int | None, path: str,
+    ) -> Record:  # fmt: skip
+        """Keep one result; it is there for good when this returns."""
+        with self._lock:
+            try:
+                segment = self._segments.get(kind)
+                if segment is None:
+                    segment = self._segments[kind] = _Segment(self._folder, kind)
+                record = Record(
+                    code, file, start, stop, entries, selected,
+                    segment.name, segment.size, len(data), zlib.crc32(data), path,
+                )  # fmt: skip
+                segment.append(data, b"" if kind == "group" else json.dumps(record).encode())
+            except OSError as error:
+                # what was half written must not be continued
+                self._segments.pop(kind, None)
+                raise IncompleteRunError(
+                    f"{self._folder} cannot be written: {error.strerror or error}. Make room and "
+                    "run the same command again: what is finished is kept"
+                ) from error
+            if segment.size > SEGMENT_BYTES:
+                del self._segments[kind]
+        return record
+
+
+class _Segment:
+    """One data file with its index, open for appending."""
+
+    def __init__(self, folder: Path, kind: Kind) -> None:
+        self.name = f"{kind}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.size = 0
+        self._data = self._open(folder / f"{self.name}.data")
+        self._index = self._open(folder / f"{self.name}.index")
+
+    def _open(self, path: Path) -> int:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        weakref.finalize(self, os.close, descriptor)
+        return descriptor
+
+    def append(self, data: bytes, line: bytes) -> None:
+        _write(self._data, data)
+        self.size += len(data)
+        _write(self._index, line + b"\n")
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+@lru_cache(maxsize=8)
+def writer(folder: Path, run: str) -> Writer:
+    """The one writer of this process for a run."""
+    return Writer(folder, run)
+
+
+def read(folder: Path, record: Record) -> bytes:
+    """The data of a record. Raises UnreadableFileError if they are damaged or gone."""
+    path = folder / f"{record.segment}.data"
+    try:
+        with path.open("rb") as stream:
+            data = os.pread(stream.fileno(), record.length, record.offset)
+    except OSError as error:
+        raise UnreadableFileError(f"checkpoint {path}: {error.strerror}") from error
+    if len(data) != record.length or zlib.crc32(data) != record.crc:
+        raise UnreadableFileError(
+            f"checkpoint {path} is damaged at byte {record.offset} (entries {record.start} to "
+            f"{record.stop} of {record.path}). Start again with --fresh"
+        )
+    return data
+
+
+class Store:
+    """The submitting process's view of a checkpoint folder; one run at a time.
+
+    Parameters
+    ----------
+    folder
+        Made if missing.
+    fresh
+        Forget everything that is there.
+    keys
+        Code and file digests of every file of this run, by path.
+    """
+
+    def __init__(self, folder: Path, *, fresh: bool, keys: Mapping[str, tuple[str, str]]) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (folder / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise ConfigurationError(
+                f"{folder} is in use by another run; wait for it or choose another output folder"
+            ) from error
+        #: Name of the file by which workers recognise the folder.
+        self.run = f"run-{uuid.uuid4().hex}"
+        for old in folder.glob("run-*"):
+            old.unlink(missing_ok=True)
+        self._remove(path.stem for path in folder.glob("*.data" if fresh else "group-*.data"))
+        (folder / self.run).touch()
+        self._records: dict[tuple[str, str], list[Record]] = defaultdict(list)
+        #: Index rows that belong to other versions of this run's code, options or files.
+        self.stale = 0
+        #: Records of each data file that are still wanted, of all that it has.
+        self._live: dict[str, int] = defaultdict(int)
+        self._load(keys)
+
+    def _load(self, keys: Mapping[str, tuple[str, str]]) -> None:
+        current = set(keys.values())
+        files = {file for _, file in current}
+        for index in sorted(self.folder.glob("*.index")):
+            data = index.with_suffix(".data")
+            size = data.stat().st_size if data.exists() else 0
+            for line in index.read_bytes().split(b"\n")[:-1]:  # the last may be torn
+                record = _parse(line)
+                if record is None or record.offset + record.length > size:
+                    continue
+                key = (record.code, record.file)
+                if key in current:
+                    self._records[key].append(record)
+                elif record.file in files or record.path in keys:
+                    self.stale += 1
+                    continue
+                self._live[record.segment] += 1
+
+    def records(self, code: str, file: str) -> list[Record]:
+        """What is there of one file, by first entry, the longest first."""
+        return sorted(self._records.get((code, file), ()), key=lambda r: (r.start, -r.stop))
+
+    def add(self, record: Record) -> None:
+        """Count a record that a worker has just written as wanted."""
+        self._live[record.segment] += 1
+
+    def drop(self, records: Iterable[Record]) -> None:
+        """Forget records; data files without a wanted one are removed once they are closed."""
+        for record in records:
+            self._live[record.segment] -= 1
+            segment = self.folder / f"{record.segment}.data"
+            if not self._live[record.segment] and _size(segment) > SEGMENT_BYTES:
+                self._remove([record.segment])
+
+    def finish(self) -> None:
+        """Remove every data file that holds nothing wanted; only while no worker is writing."""
+        self._remove(
+            path.stem for path in self.folder.glob("*.data") if self._live.get(path.stem, 0) <= 0
+        )
+
+    def close(self) -> None:
+        """Let the next run in."""
+        writer.cache_clear()  # closes this process's own files
+        (self.folder / self.run).unlink(missing_ok=True)
+        self._lock.close()
+
+    def _remove(self, segments: Iterable[str]) -> None:
+        for segment in list(segments):
+            # the index first: without it the data are nothing
+            (self.folder / f"{segment}.index").unlink(missing_ok=True)
+            (self.folder / f"{segment}.data").unlink(missing_ok=True)
+
+
+def _parse(line: bytes) -> Record | None:
+    try:
+        return Record(*json.loads(line))
+    except (ValueError, TypeError):  # half a line, from a process killed while writing it
+        return None
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

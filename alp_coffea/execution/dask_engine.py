@@ -1,0 +1,268 @@
+"""Tasks on dask workers: our own local ones, an existing scheduler's, or a batch system's."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import logging
+import os
+import queue
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import dask
+import distributed
+from distributed import Client, Future, LocalCluster
+from distributed.security import Security
+
+from alp_coffea.errors import ConfigurationError, IncompleteRunError
+from alp_coffea.execution.engines import ONE_THREAD, WorkerLostError
+from alp_coffea.execution.tasks import Shipped
+
+log = logging.getLogger(__name__)
+
+ClusterName = Literal["slurm", "htcondor", "lsf", "pbs"]
+#: Classes of dask-jobqueue by the name of the batch system.
+CLUSTERS: Final[Mapping[ClusterName, str]] = {
+    "slurm": "SLURMCluster",
+    "htcondor": "HTCondorCluster",
+    "lsf": "LSFCluster",
+    "pbs": "PBSCluster",
+}
+#: Set before a worker starts. Dask's own default gives memory back after every array, which makes
+#: awkward 1.8 times slower; glibc needs both thresholds.
+ENVIRONMENT: Final = {
+    **ONE_THREAD,
+    "MALLOC_TRIM_THRESHOLD_": "1073741824",
+    "MALLOC_MMAP_THRESHOLD_": "33554432",
+}
+#: What client and workers must agree on: these decide what travels and what comes out.
+SAME_VERSIONS: Final = ("alp_coffea", "awkward", "boost_histogram", "cloudpickle", "coffea",
+                        "distributed", "hist", "numpy", "uproot")  # fmt: skip
+#: How long to go on without any worker on somebody else's scheduler [s].
+PATIENCE: Final = 600.0
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Which dask workers to use; by default our own on this machine.
+
+    ``scheduler`` is the address of a running one, with ``tls`` (``ca``, ``cert``, ``key``: file
+    names) for a secure one. ``batch`` starts workers as jobs, with the options of dask-jobqueue's
+    own configuration, and adapts their number to the work, up to ``workers`` of them.
+    """
+
+    workers: int | None = None
+    scheduler: str | None = None
+    batch: ClusterName | None = None
+    tls: Mapping[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def connect(cluster: Cluster) -> Iterator[DaskEngine]:
+    """A connected engine; what was started for it is stopped at the end.
+
+    Raises ConfigurationError if the scheduler does not answer, a library is missing, or client
+    and workers have different versions.
+    """
+    with dask.config.set({"distributed.nanny.pre-spawn-environ": ENVIRONMENT}):
+        if cluster.scheduler is not None:
+            client = _existing(cluster.scheduler, cluster.tls)
+            started = None
+        else:
+            started = _local(cluster.workers) if cluster.batch is None else _batch(cluster)
+            client = Client(started, set_as_default=False)
+        try:
+            log.info(
+                "dask scheduler %s, dashboard %s", client.scheduler.address, client.dashboard_link
+            )
+            patience = None if cluster.batch else PATIENCE
+            engine = DaskEngine(client, patience)
+            engine.wait_for_workers()
+            _check_versions(client)
+            yield engine
+        finally:
+            client.close()
+            if started is not None:
+                started.close()
+
+
+def _local(workers: int | None) -> LocalCluster:
+    # a task that kills two workers is at fault: it is cut in halves instead of killing more
+    with dask.config.set({"distributed.scheduler.allowed-failures": 1}):
+        return LocalCluster(
+            n_workers=workers or os.cpu_count() or 1,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=":0",
+            silence_logs=logging.CRITICAL,
+        )
+
+
+def _existing(address: str, tls: Mapping[str, str]) -> Client:
+    security = None
+    if tls:
+        security = Security(
+            tls_ca_file=tls["ca"],
+            tls_client_cert=tls["cert"],
+            tls_client_key=tls["key"],
+            require_encryption=True,
+        )
+    try:
+        return Client(address, security=security, timeout=20, set_as_default=False)
+    except (OSError, TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"no dask scheduler answers at {address}: {type(error).__name__}: {error}. Check the "
+            "address, and the TLS options of a tls:// one"
+        ) from error
+
+
+def _batch(cluster: Cluster) -> Any:
+    assert cluster.batch is not None
+    try:
+        jobqueue = importlib.import_module("dask_jobqueue")
+    except ImportError as error:
+        raise ConfigurationError(
+            "--cluster needs dask-jobqueue: pip install 'alp-coffea[dask]'"
+        ) from error
+    # workers inherit our settings; what the site's configuration says comes after them
+    settings = dask.config.serialize({"distributed": {"nanny": {"pre-spawn-environ": ENVIRONMENT}}})
+    name = f"jobqueue.{cluster.batch}.job-script-prologue"
+    prologue = [f"export DASK_INTERNAL_INHERIT_CONFIG={settings}", *dask.config.get(name, [])]
+    try:
+        started = getattr(jobqueue, CLUSTERS[cluster.batch])(job_script_prologue=prologue)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(
+            f"dask-jobqueue cannot start a {cluster.batch} cluster: {error}. Set its options in "
+            f"~/.config/dask/jobqueue.yaml under jobqueue.{cluster.batch}, see docs/batch.md"
+        ) from error
+    started.adapt(minimum_jobs=1, maximum_jobs=cluster.workers or 10)
+    return started
+
+
+def _check_versions(client: Client) -> None:
+    found = client.get_versions(packages=list(SAME_VERSIONS))
+    here = {**found["client"]["packages"], "python": _minor(found["client"])}
+    for address, worker in found["workers"].items():
+        there = {**worker["packages"], "python": _minor(worker)}
+        for name in ("python", *SAME_VERSIONS):
+            if there.get(name) != here.get(name):
+                raise ConfigurationError(
+                    f"worker {address} has {name} {there.get(name) or '(none)'}, this process "
+                    f"{here.get(name)}; processors and results could not travel between them. "
+                    "Install the same versions in both environments"
+                )
+
+
+def _minor(versions: Mapping[str, Any]) -> str:
+    return ".".join(versions["packages"]["python"].split(".")[:2])
+
+
+class DaskEngine:
+    """See :class:`~alp_coffea.execution.engines.Engine`; keeps few tasks on the scheduler."""
+
+    knows_culprit = True
+
+    def __init__(self, client: Client, patience: float | None) -> None:
+        self._client = client
+        self._patience = patience
+        self._done: queue.SimpleQueue[Future] = queue.SimpleQueue()
+        self._futures: set[Future] = set()
+        self._names = itertools.count()
+        self._threads = 0
+        self._counted = 0.0
+
+    @property
+    def capacity(self) -> int:
+        now = time.monotonic()
+        if now - self._counted > 1.0:
+            self._threads, self._counted = sum(self._client.nthreads().values()), now
+        return 4 * self._threads + 8
+
+    def wait_for_workers(self) -> None:
+        """Until there is one. Raises IncompleteRunError when patience ends."""
+        try:
+            self._client.wait_for_workers(1, timeout=self._patience)
+        except TimeoutError as error:
+            raise IncompleteRunError(self._nobody()) from error
+
+    def prepare(self, function: Callable[[Any], Any]) -> Any:
+        # not scattered: scattered data are lost with the workers that hold them
+        return self._client.submit(_same, Shipped(function), key=f"function-{id(function):x}")
+
+    def submit(self, function: Any, argument: Any) -> object:
+        future = self._client.submit(
+            _call,
+            function,
+            argument,
+            key=f"{type(argument).__name__}-{next(self._names)}",
+            pure=False,
+        )
+        self._futures.add(future)
+        future.add_done_callback(self._done.put)
+        return future
+
+    def outcomes(self) -> Iterator[tuple[object, Any]]:
+        batch = [self._next()]
+        while not self._done.empty():
+            batch.append(self._done.get())
+        values = self._values([future for future in batch if future.status == "finished"])
+        for future in batch:
+            if future in values:
+                outcome = values[future]
+            elif future.status == "cancelled":
+                raise IncompleteRunError(
+                    f"the dask scheduler at {self._client.scheduler.address} was lost. Run the "
+                    "same command again: what is finished is kept"
+                )
+            elif future.status == "error":
+                outcome = future.exception()
+                if isinstance(outcome, distributed.KilledWorker):
+                    deaths = outcome.allowed_failures + 1
+                    outcome = WorkerLostError(max(deaths, 2), f"{deaths} workers died of it")
+            else:
+                # it was done, but its worker died before the result was fetched: done again
+                future.add_done_callback(self._done.put)
+                continue
+            self._futures.discard(future)
+            yield future, outcome
+
+    def _values(self, futures: list[Future]) -> dict[Future, Any]:
+        try:
+            return dict(zip(futures, self._client.gather(futures), strict=True))
+        except distributed.KilledWorker:
+            # one of them was being repeated and killed its worker: its status tells by now
+            return {f: f.result() for f in futures if f.status == "finished"}
+
+    def _next(self) -> Future:
+        waited_from = time.monotonic()
+        while True:
+            try:
+                return self._done.get(timeout=5.0)
+            except queue.Empty:
+                if self.capacity and self._threads:
+                    waited_from = time.monotonic()
+                elif self._patience and time.monotonic() - waited_from > self._patience:
+                    raise IncompleteRunError(self._nobody()) from None
+
+    def _nobody(self) -> str:
+        return (
+            f"no worker has been connected to the dask scheduler at "
+            f"{self._client.scheduler.address} for {self._patience:.0f} s. Start workers and run "
+            "the same command again: what is finished is kept"
+        )
+
+    def close(self) -> None:
+        self._client.cancel(list(self._futures), force=True)
+        self._futures.clear()
+
+
+def _same(function: Shipped) -> Shipped:
+    return function
+
+
+def _call(function: Shipped, argument: Any) -> Any:
+    return function(argument)
