@@ -53,6 +53,8 @@ _ACCEPTANCE: Final = {"energy_min": 0.06, "theta_min": 0.2, "theta_max": 2.72}
 _PARTONIC_FRACTION: Final = 0.7
 
 _PILOT_POINTS: Final = 2**18
+#: below this fraction of accepted points an event takes longer than 10 ms
+_SMALLEST_EFFICIENCY: Final = 1e-5
 #: head room of the unweighting maximum over the largest of the pilot points
 _HEAD_ROOM: Final = 1.1
 
@@ -260,7 +262,13 @@ def generate_with_cuts(
 ) -> GeneratedEvents:
     """:func:`generate` with complete cuts."""
     found, values = _prepare(process, beams, cuts, isr, mass, coupling)
-    maximum = _integral(process, beams, cuts, isr, mass, coupling, _PILOT_POINTS)[2]
+    mean, _, maximum = _integral(process, beams, cuts, isr, mass, coupling, _PILOT_POINTS)
+    if not weighted and mean < _SMALLEST_EFFICIENCY * maximum:
+        raise PhysicsError(
+            f"process '{process}': the cuts leave so little phase space that only "
+            f"{mean / maximum:.1g} of the points are accepted; loosen the cuts or ask for weighted "
+            "events"
+        )
     purpose = f"generate {process}" if mass is None else f"generate {process} {float(mass)!r}"
     key = purpose_key(seed, purpose)
     p4 = np.zeros((n, len(found.pdg), 4))
