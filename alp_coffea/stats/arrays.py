@@ -12,9 +12,18 @@ Index = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 # Compilation options. In sums the order of additions is free, which lets them use vector units;
-# nothing else is relaxed, so that inf and nan keep their meaning.
-FAST: Final[dict[str, Any]] = {"cache": True, "nogil": True, "error_model": "numpy"}
-SUMS: Final[dict[str, Any]] = {**FAST, "fastmath": {"reassoc", "contract"}}
+# nothing else is relaxed, so that inf and nan keep their meaning. Functions that only kernels call
+# get no Python entry point, and those with one caller are inlined: passing dozens of arrays would
+# cost more than what they do.
+ENTRY: Final[dict[str, Any]] = {
+    "cache": True,
+    "nogil": True,
+    "error_model": "numpy",
+    "no_cfunc_wrapper": True,
+}
+INNER: Final[dict[str, Any]] = {**ENTRY, "no_cpython_wrapper": True}
+SUMS: Final[dict[str, Any]] = {**INNER, "fastmath": {"reassoc", "contract"}}
+INLINE: Final[dict[str, Any]] = {**INNER, "inline": "always"}
 
 # Weights of the quadratic model: the exact Hessian, its expectation, or a least-squares start
 EXACT: Final = 0
@@ -22,7 +31,7 @@ FISHER: Final = 1
 LEAST_SQUARES: Final = 2
 
 
-class Model(NamedTuple):
+class ModelArrays(NamedTuple):
     """All points of one group: a common structure and templates padded to the same size.
 
     A component is a sample in a channel; components are ordered by channel, factors and shifts by
@@ -89,6 +98,7 @@ class Buffers(NamedTuple):
     live: Index  # (components + shifts,)
     owner: Index  # (components + shifts,): component of a shape
     used: Index  # (components,)
+    curved: Index  # (components,): has normsys factors
     gram: Array  # (components + shifts, same): shape x curvature x shape, lower triangle
     entry_index: Index  # (2, factors + shifts): parameter, place of its shape in ``live``
     entry_scale: Array  # (factors + shifts,): d(rate)/d(parameter) in units of the shape

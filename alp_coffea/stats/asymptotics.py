@@ -117,7 +117,9 @@ class LimitFinder:
     def _scale(self, target: float) -> Array:
         """POI at which the quadratic Asimov profile reaches ``target``, per unit of it."""
         root = np.sqrt(self.slope0**2 + self.curvature0 * target**2)
-        return np.divide(target, self.slope0 + root, out=np.zeros_like(root), where=self.usable)
+        scale: Array = np.zeros_like(root)
+        np.divide(target, self.slope0 + root, out=scale, where=self.usable)
+        return scale
 
     @staticmethod
     def _pin(problem: Problem, active: Index, mu: Array | float) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 from scipy.special import gammaln
 
 from alp_coffea.errors import ModelError
-from alp_coffea.stats import arrays, histfactory
-from alp_coffea.stats.arrays import Array, Index
+from alp_coffea.stats import histfactory
+from alp_coffea.stats.arrays import Array, Buffers, GammaModel, Index, ModelArrays
 from alp_coffea.stats.histfactory import GAUSSIAN, POISSON
 
 _MAX_FACTORS = 62  # bin factors of one channel are numbered by the bits of a signed integer
@@ -74,7 +74,7 @@ def _bin_factor_order(model: histfactory.Model) -> list[int]:
 
 
 def _structure(model: histfactory.Model, order: Sequence[int]) -> tuple[Index, Index, Index, Index]:
-    """The structure tables of :class:`arrays.Model`: channels, components, factors, shifts."""
+    """The structure tables of :class:`ModelArrays`: channels, components, factors, shifts."""
     channels = np.zeros((len(model.channels) + 1, 2), dtype=np.int64)
     for component in model.components:
         channels[component.channel + 1 :, 0] += 1
@@ -123,8 +123,8 @@ class Group:
     members: Index  # their places in the user's list
     models: list[histfactory.Model]
     factor_order: list[int]  # bin factors in the order of the arrays
-    arrays: arrays.Model
-    gammas: arrays.GammaModel | None
+    arrays: ModelArrays
+    gammas: GammaModel | None
     poi: int
     init: Array  # (points, parameters), as are low, high and aux
     low: Array
@@ -137,38 +137,38 @@ class Group:
     @property
     def size(self) -> int:
         """Number of points."""
-        return self.members.size
+        return len(self.models)
 
     @property
     def parameters(self) -> int:
         """Number of scalar parameters."""
-        return self.init.shape[1]
+        return len(self.models[0].parameters)
 
-    def buffers(self) -> arrays.Buffers:
+    def buffers(self) -> Buffers:
         """Scratch space for one thread."""
         bins, parameters = self.observed.shape[2], self.parameters
         components, shifts = self.arrays.nominal.shape[1], self.arrays.shifts.size
         factors = int(np.max(np.diff(self.arrays.channels[:, 1])))
-        integers = {"dtype": np.int64}
-        return arrays.Buffers(
+        return Buffers(
             rows=np.zeros((components + 2 * shifts, bins)),
             coupling=np.zeros((factors, components + shifts, bins)),
             lines=np.zeros((6, bins)),
-            bits=np.zeros(bins, **integers),
+            bits=np.zeros(bins, np.int64),
             factor=np.zeros((self.arrays.factors.shape[0], 4)),
             product=np.zeros(components),
             sums=np.zeros(components + shifts),
-            live=np.zeros(components + shifts, **integers),
-            owner=np.zeros(components + shifts, **integers),
-            used=np.zeros(components, **integers),
+            live=np.zeros(components + shifts, np.int64),
+            owner=np.zeros(components + shifts, np.int64),
+            used=np.zeros(components, np.int64),
+            curved=np.zeros(components, np.int64),
             gram=np.zeros((components + shifts, components + shifts)),
-            entry_index=np.zeros((2, self.arrays.factors.shape[0] + shifts), **integers),
+            entry_index=np.zeros((2, self.arrays.factors.shape[0] + shifts), np.int64),
             entry_scale=np.zeros(self.arrays.factors.shape[0] + shifts),
             inner=np.zeros((4 + factors, factors)),
             cross=np.zeros((factors, factors)),
             matrix=np.zeros((parameters, parameters)),
             vectors=np.zeros((2, parameters)),
-            order=np.zeros(parameters, **integers),
+            order=np.zeros(parameters, np.int64),
         )
 
 
@@ -216,7 +216,7 @@ def build_group(members: Sequence[int], models: Sequence[histfactory.Model]) -> 
         members=np.asarray(members, dtype=np.int64),
         models=list(models),
         factor_order=order,
-        arrays=arrays.Model(
+        arrays=ModelArrays(
             channels=channels,
             components=components,
             factors=factors,
@@ -227,7 +227,7 @@ def build_group(members: Sequence[int], models: Sequence[histfactory.Model]) -> 
             norm=norm,
             precision=precision,
         ),
-        gammas=arrays.GammaModel(kind, g_width, g_low, g_high) if order else None,
+        gammas=GammaModel(kind, g_width, g_low, g_high) if order else None,
         poi=first.poi,
         init=init,
         low=low,

@@ -14,14 +14,14 @@ from typing import Final
 
 from numba import njit
 
-from alp_coffea.stats.arrays import EXACT, FAST, LEAST_SQUARES
+from alp_coffea.stats.arrays import EXACT, INNER, LEAST_SQUARES
 
 _MAX_SWEEPS: Final = 200
 _CONVERGED: Final = 1e-11
 _SMALLEST_RATE: Final = 1e-10
 
 
-@njit(**FAST)
+@njit(**INNER)
 def best_factor(n, rest, rate, kind, aux, width, low, high):  # type: ignore[no-untyped-def]
     """Minimum over one factor of nu - n log nu + constraint, with nu = rest + factor x rate.
 
@@ -54,7 +54,7 @@ def best_factor(n, rest, rate, kind, aux, width, low, high):  # type: ignore[no-
     return min(max(value, low), high)
 
 
-@njit(**FAST)
+@njit(**INNER)
 def _bin_rates(model, value, c, m, i, b, rates):  # type: ignore[no-untyped-def]
     """nu of a bin; d(nu)/d(factor) into ``rates``, second derivatives into ``b.cross``."""
     nu = 0.0
@@ -89,7 +89,7 @@ def _bin_rates(model, value, c, m, i, b, rates):  # type: ignore[no-untyped-def]
     return nu
 
 
-@njit(**FAST)
+@njit(**INNER)
 def _bin_system(gammas, p, value, aux, q0, m, i, n, nu, weights, b):  # type: ignore[no-untyped-def]
     """Gradient and lower Hessian of one bin in its factors; returns slope and curvature in nu.
 
@@ -123,7 +123,7 @@ def _bin_system(gammas, p, value, aux, q0, m, i, n, nu, weights, b):  # type: ig
     return slope, curve
 
 
-@njit(**FAST)
+@njit(**INNER)
 def _residual(m, b):  # type: ignore[no-untyped-def]
     """Largest gradient of the free factors of a bin in units of their errors."""
     worst = 0.0
@@ -133,7 +133,7 @@ def _residual(m, b):  # type: ignore[no-untyped-def]
     return worst
 
 
-@njit(**FAST)
+@njit(**INNER)
 def _factorise(m, b):  # type: ignore[no-untyped-def]
     """Cholesky factor in place with inverse pivots; held factors get a zero pivot.
 
@@ -155,7 +155,7 @@ def _factorise(m, b):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(**FAST)
+@njit(**INNER)
 def _solve_bin(model, gammas, p, c, value, aux, m, i, n, b):  # type: ignore[no-untyped-def]
     """Minimise over two or more factors of one bin: exact sweeps, sped up by Newton steps."""
     q0 = model.channels[c, 1]
@@ -209,7 +209,7 @@ def _solve_bin(model, gammas, p, c, value, aux, m, i, n, b):  # type: ignore[no-
                 value[q0 + t, i] = b.inner[2, t]
 
 
-@njit(**FAST)
+@njit(**INNER)
 def _start(gammas, p, value, aux, q0, m, i):  # type: ignore[no-untyped-def]
     """Put the factors of a bin where their constraints want them."""
     for q in range(q0, q0 + m):
@@ -217,7 +217,7 @@ def _start(gammas, p, value, aux, q0, m, i):  # type: ignore[no-untyped-def]
         value[q, i] = min(max(centre, gammas.low[p, q, i]), gammas.high[p, q, i])
 
 
-@njit(**FAST)
+@njit(**INNER)
 def _constraint(gammas, p, value, aux, q0, m, i):  # type: ignore[no-untyped-def]
     """Constraint terms of a bin's factors, relative to their best value."""
     total = 0.0
@@ -232,7 +232,7 @@ def _constraint(gammas, p, value, aux, q0, m, i):  # type: ignore[no-untyped-def
     return total
 
 
-@njit(**FAST)
+@njit(**INNER)
 def eliminate(model, gammas, jobs, job, c, live, weights, b):  # type: ignore[no-untyped-def]
     """Set the channel's bin factors to their best values for the current rates.
 

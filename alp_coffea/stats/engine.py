@@ -397,6 +397,8 @@ def _check_level(level: float) -> None:
 
 def _split_channels(group: Group, points: Index, rows: Array) -> Array:
     """Flat main data (jobs, bins) as (jobs, channels, bins) of the group's arrays."""
+    if group.observed.shape[1] == 1 and np.all(group.arrays.bins == rows.shape[1]):
+        return rows[:, np.newaxis, :]
     own = np.zeros((points.size, *group.observed.shape[1:]))
     for point in np.unique(points):
         here, start = points == point, 0

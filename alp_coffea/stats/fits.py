@@ -118,11 +118,17 @@ class Problem:
         newton_steps(self.jobs, active, poi, ridge, self.buffers)
 
     def start_from_data(self, active: Index) -> None:
-        """Move to a weighted least-squares estimate, where that is inside the domain."""
+        """Move to a weighted least-squares estimate, where that is inside the domain.
+
+        Leaves all active fits evaluated.
+        """
         jobs = self.jobs
         self.evaluate(active, LEAST_SQUARES)
         self.steps(active, ridge=_RIDGE)
-        rows = active[~np.isnan(jobs.info[active, DESCENT])]
+        failed = active[np.isnan(jobs.info[active, DESCENT])]
+        jobs.step[failed] = 0.0
+        jobs.state[failed] = 0
+        rows = active
         base, step = jobs.theta[rows].copy(), jobs.step[rows].copy()
         pending = np.arange(rows.size)
         for fraction in (1.0, 0.9, 0.75, 0.5, 0.25, 0.0):
@@ -144,8 +150,10 @@ class Problem:
         inside = np.minimum(np.maximum(theta, low), high)
         jobs.theta[rows] = np.where(jobs.vary[rows], inside, theta)
 
-    def minimise(self, active: Index) -> None:
+    def minimise(self, active: Index, *, evaluated: bool = False) -> None:
         """Minimise the active fits from their current parameters.
+
+        ``evaluated`` says that the last evaluation was there, with exact weights.
 
         Sets ``status``, ``iterations`` and ``kkt``; ``jobs`` then holds the value, gradient and
         Hessian at the minimum, and in ``state`` which parameters are held by a bound.
@@ -156,7 +164,8 @@ class Problem:
         self.limited[active] = 0
         self.kkt[active] = np.inf
         jobs.floor[active] = 0.0
-        self.evaluate(active)
+        if not evaluated:
+            self.evaluate(active)
         inside = np.isfinite(jobs.value[active])
         self.status[active[~inside]] = NO_DOMAIN
         rows = active[inside]

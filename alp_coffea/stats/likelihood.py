@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from alp_coffea.stats.arrays import EXACT, FAST, LEAST_SQUARES, SUMS
+from alp_coffea.stats.arrays import ENTRY, EXACT, INLINE, INNER, LEAST_SQUARES, SUMS
 from alp_coffea.stats.bin_factors import eliminate
 
 _SMALLEST_RATE: Final = 1e-10  # keeps Fisher weights finite in bins that expect nothing
@@ -28,7 +28,7 @@ _LN2_HIGH: Final = 6.93147180369123816490e-01
 _LN2_LOW: Final = 1.90821492927058770002e-10
 
 
-@njit(**FAST)
+@njit(**INNER)
 def _log_sum(n, ratio, bits, scratch, nb):  # type: ignore[no-untyped-def]
     """Sum of n log(ratio) over bins, for positive normal numbers.
 
@@ -71,7 +71,7 @@ def dot(a, b, nb):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(**FAST)
+@njit(**INNER)
 def normsys(alpha, c):  # type: ignore[no-untyped-def]
     """Interpolation code 4: value, first and second derivative.
 
@@ -93,7 +93,7 @@ def normsys(alpha, c):  # type: ignore[no-untyped-def]
     return 1.0 + alpha * f, f + alpha * d, 2.0 * d + alpha * d2
 
 
-@njit(**FAST)
+@njit(**INNER)
 def histosys(alpha):  # type: ignore[no-untyped-def]
     """Interpolation code 4p: weights of (up - nominal) and (nominal - down), their first
     derivatives, and the second derivative of the first, which is minus that of the second.
@@ -109,7 +109,27 @@ def histosys(alpha):  # type: ignore[no-untyped-def]
     return 0.5 * alpha + even, 0.5 * alpha - even, 0.5 + even1, 0.5 - even1, even2
 
 
-@njit(**FAST)
+@njit(**INNER)
+def _plain_shape(nominal, p, k, nb, product, rows, lines):  # type: ignore[no-untyped-def]
+    """Template of a component without histosys, added to the rates."""
+    for i in range(nb):
+        value = nominal[p, k, i]
+        rows[k, i] = value
+        lines[0, i] += product * value
+
+
+@njit(**INNER)
+def _shift_shape(shift, p, h, nb, weights, rows, k, first, shifts):  # type: ignore[no-untyped-def]
+    """Add one histosys to its component's template; its slope and bend."""
+    wu, wd, du, dd, d2 = weights
+    for i in range(nb):
+        up, down = shift[p, 2 * h, i], shift[p, 2 * h + 1, i]
+        rows[k, i] += wu * up + wd * down
+        rows[first + h, i] = du * up + dd * down
+        rows[first + shifts + h, i] = d2 * (up - down)
+
+
+@njit(**INLINE)
 def _shapes(model, p, c, theta, vary, b):  # type: ignore[no-untyped-def]
     """Templates, histosys slopes and bends of the channel's components; its rates in line 0.
 
@@ -117,13 +137,13 @@ def _shapes(model, p, c, theta, vary, b):  # type: ignore[no-untyped-def]
     """
     nb = model.bins[p, c]
     first, shifts = model.components.shape[0] - 1, model.shifts.size
-    rates = b.lines[0]
+    rows, lines = b.rows, b.lines
     for i in range(nb):
-        rates[i] = 0.0
+        lines[0, i] = 0.0
     live = 0
     for k in range(model.channels[c, 0], model.channels[c + 1, 0]):
         j0, j1 = model.components[k, 0], model.components[k + 1, 0]
-        product, varied = 1.0, False
+        product, varied, curved = 1.0, False, False
         for j in range(j0, j1):
             q, slot = model.factors[j, 0], model.factors[j, 1]
             if slot < 0:
@@ -131,6 +151,7 @@ def _shapes(model, p, c, theta, vary, b):  # type: ignore[no-untyped-def]
             else:
                 f, d, d2 = normsys(theta[q], model.norm[p, slot])
                 b.factor[j, 0], b.factor[j, 1], b.factor[j, 2] = f, d, d2
+                curved = True
             product *= b.factor[j, 0]
         for j in range(j0, j1):
             rest = b.factor[j, 1]
@@ -139,41 +160,40 @@ def _shapes(model, p, c, theta, vary, b):  # type: ignore[no-untyped-def]
                     rest *= b.factor[other, 0]
             b.factor[j, 3] = rest
             varied = varied or (vary[model.factors[j, 0]] and (rest != 0.0 or product != 0.0))
-        b.product[k] = product
+        b.product[k], b.curved[k] = product, curved
         b.used[k] = product != 0.0 or varied
         if not b.used[k]:
             continue
-        shape, nominal = b.rows[k], model.nominal[p, k]
-        for i in range(nb):
-            shape[i] = nominal[i]
-        for h in range(model.components[k, 1], model.components[k + 1, 1]):
-            up, down = model.shift[p, 2 * h], model.shift[p, 2 * h + 1]
-            slope, bend = b.rows[first + h], b.rows[first + shifts + h]
-            wu, wd, du, dd, d2 = histosys(theta[model.shifts[h]])
+        h0, h1 = model.components[k, 1], model.components[k + 1, 1]
+        if h0 == h1:
+            _plain_shape(model.nominal, p, k, nb, product, rows, lines)
+        else:
             for i in range(nb):
-                shape[i] += wu * up[i] + wd * down[i]
-                slope[i] = du * up[i] + dd * down[i]
-                bend[i] = d2 * (up[i] - down[i])
-            if vary[model.shifts[h]]:
-                b.live[live], b.owner[first + h] = first + h, k
-                live += 1
-        for i in range(nb):
-            rates[i] += product * shape[i]
+                rows[k, i] = model.nominal[p, k, i]
+            for h in range(h0, h1):
+                _shift_shape(
+                    model.shift, p, h, nb, histosys(theta[model.shifts[h]]), rows, k, first, shifts
+                )
+                if vary[model.shifts[h]]:
+                    b.live[live], b.owner[first + h] = first + h, k
+                    live += 1
+            for i in range(nb):
+                lines[0, i] += product * rows[k, i]
         if varied:
             b.live[live], b.owner[k] = k, k
             live += 1
     return live
 
 
-@njit(**FAST)
-def _bins(data, nb, weights, floor, b):  # type: ignore[no-untyped-def]
+@njit(**SUMS)
+def _bins(data, nb, weights, floor, lines, bits):  # type: ignore[no-untyped-def]
     """Sum of the bins' likelihood; their slopes and curvatures in nu go to lines 1 and 2.
 
     A positive ``floor`` stands in for the data of empty bins: a logarithmic barrier that keeps
     their expectation positive. Returns (sum, bins outside the domain, empty ones among them).
     """
-    nu, slope, curvature, ratio = b.lines[0], b.lines[1], b.lines[2], b.lines[3]
-    count, scratch = b.lines[4], b.lines[5]
+    nu, slope, curvature, ratio = lines[0], lines[1], lines[2], lines[3]
+    count, scratch = lines[4], lines[5]
     if weights == LEAST_SQUARES:
         for i in range(nb):
             curvature[i] = 1.0 / max(data[i], 1.0)
@@ -194,7 +214,7 @@ def _bins(data, nb, weights, floor, b):  # type: ignore[no-untyped-def]
         total += nu[i] - n
     if outside > 0:
         return math.inf, outside, empty
-    return total + _log_sum(count, ratio, b.bits, scratch, nb), 0, 0
+    return total + _log_sum(count, ratio, bits, scratch, nb), 0, 0
 
 
 @njit(**SUMS)
@@ -229,7 +249,7 @@ def _subtract_coupling(coupling, m, live, shapes, nb, products):  # type: ignore
                 products[a, c] -= total
 
 
-@njit(**FAST)
+@njit(**INLINE)
 def _first_order(model, shapes, vary, b, gradient, hessian):  # type: ignore[no-untyped-def]
     """Gradient, and the part of the Hessian that comes from products of first derivatives."""
     first = model.components.shape[0] - 1
@@ -255,7 +275,7 @@ def _first_order(model, shapes, vary, b, gradient, hessian):  # type: ignore[no-
         hessian[which[e], which[e]] += scale[e] * scale[e] * b.gram[a, a]
 
 
-@njit(**FAST)
+@njit(**INLINE)
 def _second_order(model, nb, k, vary, b, hessian):  # type: ignore[no-untyped-def]
     """Add the sum of slope x d2(rate of component k)/d(parameters)2 to the Hessian."""
     first, shifts = model.components.shape[0] - 1, model.shifts.size
@@ -291,7 +311,7 @@ def _second_order(model, nb, k, vary, b, hessian):  # type: ignore[no-untyped-de
                 hessian[q2, q] += b.factor[j, 3] * b.sums[first + h]
 
 
-@njit(**FAST)
+@njit(**ENTRY)
 def evaluate(model, gammas, jobs, active, weights, b):  # type: ignore[no-untyped-def]
     """Likelihood, gradient and Hessian of the ``active`` jobs, into ``jobs``.
 
@@ -316,7 +336,7 @@ def evaluate(model, gammas, jobs, active, weights, b):  # type: ignore[no-untype
                 if m > 0:
                     total += eliminate(model, gammas, jobs, job, c, live, weights, b)
             data = jobs.data[jobs.data_row[job], c]
-            value, outside, empty = _bins(data, nb, weights, jobs.floor[job], b)
+            value, outside, empty = _bins(data, nb, weights, jobs.floor[job], b.lines, b.bits)
             for i in range(nb):
                 jobs.nu[job, c, i] = b.lines[0, i]
             total += value
@@ -329,7 +349,9 @@ def evaluate(model, gammas, jobs, active, weights, b):  # type: ignore[no-untype
             _first_order(model, live, vary, b, gradient, hessian)
             if weights == EXACT:
                 for k in range(model.channels[c, 0], model.channels[c + 1, 0]):
-                    if b.used[k]:
+                    factors = model.components[k + 1, 0] - model.components[k, 0]
+                    shifts = model.components[k + 1, 1] - model.components[k, 1]
+                    if b.used[k] and (factors > 1 or shifts > 0 or b.curved[k]):
                         _second_order(model, nb, k, vary, b, hessian)
         for q in range(theta.size):
             if model.precision[p, q] > 0.0:

@@ -11,7 +11,7 @@ from typing import Final
 
 from numba import njit
 
-from alp_coffea.stats.arrays import FAST
+from alp_coffea.stats.arrays import ENTRY, INLINE, INNER
 
 # Columns of ``Jobs.info``
 KKT: Final = 0
@@ -22,7 +22,7 @@ POI_CURVATURE: Final = 3
 _SINGULAR: Final = 1e-14  # pivots smaller than this, relative to the diagonal, are rounding
 
 
-@njit(**FAST)
+@njit(**INLINE)
 def _factorise(h, order, free, out):  # type: ignore[no-untyped-def]
     """Cholesky factor of the rows in ``order``, inverse pivots on the diagonal."""
     for a in range(free):
@@ -41,7 +41,7 @@ def _factorise(h, order, free, out):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(**FAST)
+@njit(**INNER)
 def _solve(factor, x, free):  # type: ignore[no-untyped-def]
     for a in range(free):
         total = x[a]
@@ -55,7 +55,7 @@ def _solve(factor, x, free):  # type: ignore[no-untyped-def]
         x[a] = total * factor[a, a]
 
 
-@njit(**FAST)
+@njit(**INLINE)
 def _box(theta, low, high, g, h, step, state, b):  # type: ignore[no-untyped-def]
     """Minimise g.d + d.h.d/2 with low <= theta + d <= high: primal active-set method.
 
@@ -112,7 +112,7 @@ def _box(theta, low, high, g, h, step, state, b):  # type: ignore[no-untyped-def
     return free
 
 
-@njit(**FAST)
+@njit(**ENTRY)
 def newton_steps(jobs, active, poi, ridge, b):  # type: ignore[no-untyped-def]
     """Newton step inside the box and KKT residual of the ``active`` jobs, into ``jobs``.
 

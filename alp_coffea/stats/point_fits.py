@@ -91,7 +91,7 @@ def fit(group: Group, points: Index, counts: Array, poi: Array | None) -> Snapsh
     if poi is not None:
         problem.hold_poi(rows, poi)
     problem.start_from_data(rows)
-    problem.minimise(rows)
+    problem.minimise(rows, evaluated=True)
     return snapshot(problem, Status.FREE_NOT_CONVERGED, full=True)
 
 
@@ -100,7 +100,7 @@ def null_fit(problem: Problem, poi: Array | float) -> None:
     rows = problem.everything
     problem.hold_poi(rows, poi)
     problem.start_from_data(rows)
-    problem.minimise(rows)
+    problem.minimise(rows, evaluated=True)
 
 
 def signed_fit(problem: Problem, rows: Index) -> None:

@@ -63,7 +63,8 @@ def status_words(status: int | Index) -> str | list[str]:
 
 def is_ok(status: Index) -> Flags:
     """Whether everything asked for converged with a KKT residual below 1e-6."""
-    return (np.asarray(status) & int(FAILURES)) == 0
+    ok: Flags = (np.asarray(status) & int(FAILURES)) == 0
+    return ok
 
 
 @dataclass(frozen=True)
