@@ -2,9 +2,9 @@
 
     python benchmarks/simulation.py [--quick] [NAME ...]
 
-NAME is one of cross-sections, yields, knee, efficiency, crossing, speed (default: all). Prints
-one line per quantity: measured, target, ratio. The selection below is written out in numpy from
-R0 chapter 5, independent of the processors.
+NAME is one of cross-sections, yields, sensitivity, knee, efficiency, crossing, speed (default:
+all). Prints one line per quantity: measured, target, ratio. The selection below is written out in
+numpy from R0 chapter 5, independent of the processors.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def simulate(
     mass: float | None = None,
     isr: bool = True,
     weight: bool = False,
-    detector: str = "phase2-2018",
+    detector: str | dict[str, Any] = "phase2-2018",
 ) -> list[Any]:
     """Events of a process through the detector, batch by batch into ``use``."""
     results = []
@@ -132,7 +132,7 @@ def simulate(
             seed=seed,
             first=first,
             beams=SUPERKEKB,
-            detector=Detector.named(detector),
+            detector=Detector.parse(detector),
             purpose=process,
             lost_tracks="weight" if weight else "simulate",
         )
@@ -205,6 +205,40 @@ def yields(scale: float) -> None:
     show("    their ratio", totals[1.0] / totals[0.65], 0.733)
     factors = 15777 / totals[0.65], 11625 / totals[1.0]
     show("    data/prediction E > 1.0 over E > 0.65", factors[1] / factors[0], 1.0)
+
+
+def sensitivity(scale: float) -> None:
+    """Changes of the yield of three photons; the expectations are sizes, not targets."""
+    n = int(1_000_000 * scale)
+
+    def count(particles: Particles, seen: DetectedEvents, weight: Array) -> Array:
+        both = (Triples(particles, seen, energy, BARREL) for energy in (0.65, 1.0))
+        return np.array([weight[triples.event[triples.final()]].sum() for triples in both])
+
+    def scaled(factor: float) -> dict[str, Any]:
+        names = ("energy_stochastic", "energy_constant", "energy_noise")
+        values = Detector().calorimeter.model_dump()
+        return {"calorimeter": {name: factor * values[name] for name in names}}
+
+    def yields_of(detector: dict[str, Any], isr: bool) -> Array:
+        cuts = generation_cuts("ggg")
+        sigma, _ = cross_section_with_cuts(
+            "ggg", cuts=cuts, beams=SUPERKEKB, isr=isr, mass=None, coupling=1e-3
+        )
+        counted = simulate("ggg", n, count, detector=detector, isr=isr)
+        return sigma * np.asarray(np.sum(counted, axis=0))
+
+    nominal = yields_of({}, True)
+    tail = {"calorimeter": {"energy_tail_alpha": 0.6, "energy_tail_n": 3.0}}
+    for name, detector, isr, expected in (
+        ("energy resolution x 0.7", scaled(0.7), True, 1.01),
+        ("energy resolution x 1.4", scaled(1.4), True, 0.97),
+        ("heavier tail, alpha = 0.6, n = 3", tail, True, 0.85),
+    ):
+        changed = yields_of(detector, isr) / nominal
+        show(name, changed[0], expected, f"ratio of the two sets x {changed[1] / changed[0]:.4f}")
+    changed = nominal / yields_of({}, False)
+    show("radiation", changed[0], 0.92, f"ratio of the two sets x {changed[1] / changed[0]:.4f}")
 
 
 def knee(scale: float) -> None:
@@ -356,6 +390,7 @@ def speed(scale: float) -> None:
 BENCHMARKS = {
     "cross-sections": cross_sections,
     "yields": yields,
+    "sensitivity": sensitivity,
     "knee": knee,
     "efficiency": efficiency,
     "crossing": crossing,
