@@ -15,7 +15,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -31,6 +31,8 @@ from alp_coffea.files import write_json
 from alp_coffea.physics.beams import Beams
 from alp_coffea.report import write_report
 from alp_coffea.results import Run, save_workspaces
+from alp_coffea.stats.background import Spectra
+from alp_coffea.stats.crossing import expected_crossing
 from alp_coffea.stats.published import published_limits
 from alp_coffea.stats.scan import scan
 from alp_coffea.stats.signal import SignalSample, fit_signal
@@ -324,17 +326,34 @@ def _scan(job: _Job) -> None:
     data = run.scaled("mass", "data")
     if data is None:
         raise ConfigurationError(f"{job.path}: the catalogue has no data sample to scan")
+    background = run.scaled("mass", "background")
     result, points = scan(
         data,
         run.signal_model,
         job.analysis.scan,
         luminosity=run.luminosity,
-        shape=run.scaled("mass", "background"),
+        background=background,
+        background_size=_background_size(run),
         synthetic=run.manifest["synthetic"],
         progress=job.report("scan"),
     )
+    if background is not None:
+        crossing = expected_crossing(
+            Spectra.of(background), run.signal_model, job.analysis.scan, luminosity=run.luminosity
+        )
+        result = replace(result, meta={**result.meta, "expected_crossing": crossing.mass})
     result.save(job.out)
     save_workspaces({p.window.mass: p.workspace for p in points}, job.out / "workspaces")
+
+
+def _background_size(run: Run) -> float | None:
+    """Luminosity of the smallest background sample over that of the data."""
+    covered = [
+        row["covered_luminosity"]
+        for row in run.samples.values()
+        if row["kind"] == "background" and row["covered_luminosity"]
+    ]
+    return min(covered) / run.luminosity if covered and run.luminosity > 0 else None
 
 
 # --- report --------------------------------------------------------------------------------------

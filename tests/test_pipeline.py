@@ -91,7 +91,7 @@ def test_limits_are_the_weakest_of_nine_background_choices(run: Run, small_input
         run.signal_model,
         nominal_only,
         luminosity=run.luminosity,
-        shape=run.scaled("mass", "background"),
+        background=run.scaled("mass", "background"),
     )
     assert np.all(run.scan["sigma_obs"] >= nominal["sigma_obs"])
     assert np.all(run.scan["sigma_exp"] >= nominal["sigma_exp"])

@@ -17,6 +17,7 @@ from alp_coffea.stats.background import Spectra, fit_window
 from alp_coffea.stats.limits import PointLimits, point_limits
 from alp_coffea.stats.scan_result import BANDS, COLUMNS, Row, ScanResult, WindowFit, window_fit
 from alp_coffea.stats.signal import SignalModel
+from alp_coffea.stats.studies import spurious_signal
 from alp_coffea.stats.workspace import Point, build_point
 
 __all__ = [
@@ -133,7 +134,8 @@ def scan(
     settings: Scan | None = None,
     *,
     luminosity: float,
-    shape: hist.Hist | None = None,
+    background: hist.Hist | None = None,
+    background_size: float | None = None,
     synthetic: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[ScanResult, list[Point]]:
@@ -150,9 +152,12 @@ def scan(
         ``background_choices: nine`` the limits are the weakest of nine background models.
     luminosity
         Of the data [1/pb].
-    shape
-        Expected background of any normalisation, which tells where windows are populated;
-        default the data.
+    background
+        Expected background scaled to the luminosity, which tells where windows are populated and
+        how much spurious signal the polynomials leave; default the data.
+    background_size
+        Luminosity of the background sample over that of the data; without it no spurious signal
+        is computed.
     synthetic
         Whether the data are simulated, carried into labels.
     progress
@@ -164,7 +169,7 @@ def scan(
     """
     settings = settings or Scan()
     observed = Spectra.of(data)
-    expected = observed if shape is None else Spectra.of(shape)
+    expected = observed if background is None else Spectra.of(background)
     choices = NINE_CHOICES if settings.background_choices == "nine" else (NOMINAL,)
     masses = hypotheses(model, settings)
     level = settings.confidence_level
@@ -188,7 +193,23 @@ def scan(
         for mass, alternatives in zip(masses, zip(*fitted, strict=True), strict=True)
     )
     nominal = [fit.point for fit in fitted[0] if isinstance(fit.point, Point)]
+    if background_size is not None:
+        _add_spurious(rows, [fit.point for fit in fitted[0]], expected, background_size)
     return ScanResult(rows, model.sqrt_s, synthetic), nominal
+
+
+def _add_spurious(
+    rows: Sequence[Row], points: Sequence[Point | ModelError], expected: Spectra, size: float
+) -> None:
+    templates = [
+        point.window.counts(expected[point.window.definition, point.window.energy_set])
+        if isinstance(point, Point)
+        else None
+        for point in points
+    ]
+    found = spurious_signal(points, templates, size=size)
+    for row, sigma, significance in zip(rows, found.sigma, found.significance, strict=True):
+        row |= {"spurious_sigma": _finite(sigma), "spurious_z": _finite(significance)}
 
 
 @dataclass(frozen=True)
@@ -234,7 +255,7 @@ def _row(
 
 
 def _finite(value: float, factor: float = 1.0) -> float | None:
-    return value * factor if math.isfinite(value) else None
+    return float(value * factor) if math.isfinite(value) else None
 
 
 def _fit_columns(point: Point, limits: PointLimits, luminosity: float) -> Row:

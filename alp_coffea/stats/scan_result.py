@@ -46,6 +46,8 @@ COLUMNS: Final = (
     "g_obs",
     *(f"g_{band}" for band in BANDS),
     "gof_p",
+    "spurious_sigma",
+    "spurious_z",
     "energy_set",
     "luminosity",
     "level",
