@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import hist
 import loky
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,18 @@ Published = tuple[str, NDArray[np.float64], NDArray[np.float64]]
 
 #: Window fits shown as files; the report can show every one.
 WINDOWS = 6
-#: Figures that a worker draws before it reports back: loading results takes as long as one.
-BATCH = 8
+#: What a variable counts, by the beginning of its name, and what its ending says.
+_COUNTED = {
+    "photon_": "Photons",
+    "cluster_": "Photons",
+    "delta_": "Candidates",
+    "three_photon_": "Events",
+    "zernike_": "Events",
+    "timing_": "Events",
+}
+_NOTES = {"_n_minus_1": "N−1", "_sideband": "sideband", "_loose": "loose selection"}
+#: Figures that a worker draws before it reports back: loading results takes as long as three.
+BATCH = 16
 
 
 def write_figures(
@@ -129,12 +140,24 @@ def _peaks(run: Run, settings: Scan) -> Iterator[tuple[str, Callable[[], Any]]]:
 def _few_cutflows(run: Run) -> dict[str, Cutflow]:
     """Data, backgrounds and a few of the signal masses; all of them are in the tables."""
     kinds = {name: row["kind"] for name, row in run.samples.items()}
-    signals = [name for name in run.cutflow if kinds[name] == "signal"]
-    shown = {signals[int(share * (len(signals) - 1))] for share in (0.1, 0.4, 0.7, 0.9) if signals}
+    signals = {name: flow for name, flow in run.cutflow.items() if kinds[name] == "signal"}
+    others = {name: flow for name, flow in run.cutflow.items() if kinds[name] != "signal"}
+    return others | _some(signals)
+
+
+def _some(signals: Mapping[str, Any]) -> dict[str, Any]:
+    """A light, a middle and a heavy one of many signal samples."""
+    names = list(signals)
+    chosen = {names[int(share * (len(names) - 1))]: None for share in (0.1, 0.5, 0.9) if names}
+    return {name: signals[name] for name in chosen}
+
+
+def _of_kind(run: Run, name: str, kind: str) -> dict[str, hist.Hist]:
+    """Histogram ``name`` of every sample of a kind, not scaled."""
     return {
-        name: cutflow
-        for name, cutflow in run.cutflow.items()
-        if kinds[name] != "signal" or name in shown
+        sample["name"]: run.histograms[f"{sample['name']}/{name}"]
+        for sample in run.samples.values()
+        if sample["kind"] == kind and f"{sample['name']}/{name}" in run.histograms
     }
 
 
@@ -143,26 +166,43 @@ def _spectra(run: Run) -> Iterator[tuple[str, Callable[[], Any]]]:
         "synthetic": run.manifest["synthetic"],
         "luminosity": run.luminosity,
     }
-    names = {
-        name.partition("/")[2]
-        for name, histogram in run.histograms.items()
-        if histogram.axes.name == ("energy_set", "x")
-    }
+    axes = {name.partition("/")[2]: h.axes.name for name, h in run.histograms.items()}
     background = run.scaled("mass", "background")
     if background is not None:
         for definition in DEFINITIONS:
             draw = partial(plots.masses, run.scaled("mass", "data"), background)
             yield f"mass_{definition}", partial(draw, definition=definition, **common)
-    for name in sorted(names):
-        parts = {
-            sample["name"]: run.histograms[f"{sample['name']}/{name}"] * sample["scale"]
-            for sample in run.samples.values()
-            if sample["kind"] == "background" and f"{sample['name']}/{name}" in run.histograms
+    for name in sorted(axes):
+        kind = {
+            "per": next(
+                (what for start, what in _COUNTED.items() if name.startswith(start)), "Entries"
+            ),
+            "note": next((note for end, note in _NOTES.items() if name.endswith(end)), ""),
         }
-        draw = partial(plots.variable, run.scaled(name, "data"), parts, **common)
-        per = "Photons" if name.startswith("photon_") else "Events"
+        if axes[name] in (("energy_set", "x"), ("x",)):
+            parts = {
+                sample: histogram * run.samples[sample]["scale"]
+                for sample, histogram in _of_kind(run, name, "background").items()
+            }
+            signals = {
+                rf"$m_a$ = {run.samples[sample]['mass']:g} GeV": histogram
+                for sample, histogram in _some(_of_kind(run, name, "signal")).items()
+            }
+            if not parts:
+                continue
+            draw = partial(plots.variable, run.scaled(name, "data"), parts, signals=signals)
+            if "energy_set" not in axes[name]:
+                yield name, partial(draw, energy_set=None, **kind, **common)
+                continue
+        elif axes[name] == ("energy_set", "x", "y"):
+            shown = run.scaled(name, "background")
+            if shown is None:
+                continue
+            draw = partial(plots.plane, shown)
+        else:
+            continue
         for energy_set in ENERGY_SETS:
-            yield f"{name}_{energy_set}", partial(draw, energy_set=energy_set, per=per)
+            yield f"{name}_{energy_set}", partial(draw, energy_set=energy_set, **kind, **common)
     for energy_set in ENERGY_SETS:
         draw = partial(plots.cutflow, _few_cutflows(run), energy_set)
         yield f"cutflow_{energy_set}", partial(draw, synthetic=common["synthetic"])

@@ -24,7 +24,7 @@ from alp_coffea.plots.limits import (
     significance,
 )
 from alp_coffea.plots.signal import crossings, efficiency, interpolation, resolution
-from alp_coffea.plots.spectra import cutflow, draw_stack, masses, variable
+from alp_coffea.plots.spectra import cutflow, draw_stack, masses, plane, variable
 from alp_coffea.plots.style import new_figure, save, style
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "masses",
     "new_figure",
     "peak",
+    "plane",
     "resolution",
     "save",
     "significance",

@@ -37,6 +37,11 @@ def width_text(width: float) -> str:
     return f"{width:.3g}"
 
 
+def signed(value: float, spec: str) -> str:
+    """A number as the axes write it, with a minus sign and not a hyphen."""
+    return format(value, spec).replace("-", "\u2212")
+
+
 def segments(good: ArrayLike) -> list[slice]:
     """Runs of neighbouring True in ``good`` (n,)."""
     padded = np.concatenate(([False], np.asarray(good, dtype=bool), [False]))

@@ -14,6 +14,7 @@ from alp_coffea.plots.arrays import (
     nominal_width,
     poisson_errors,
     rebinned,
+    signed,
     width_text,
 )
 from alp_coffea.plots.style import BLACK, BLUE, GREY, MASS2, VERMILLION, annotate, panels, style
@@ -169,9 +170,9 @@ def window(
         text = [rf"$m_a$ = {mass:.4g} GeV"]
         if sigma_hat is not None and np.isfinite(sigma_hat):
             rounded = 0.0 if abs(sigma_hat) < _NO_CROSS_SECTION else sigma_hat
-            text.append(rf"$\hat\sigma$ = {rounded:.3g} pb")
+            text.append(rf"$\hat\sigma$ = {signed(rounded, '.3g')} pb")
         if z_local is not None and np.isfinite(z_local):
-            text.append(f"$Z$ = {z_local:.2f}")
+            text.append(f"$Z$ = {signed(z_local, '.2f')}")
         ax.legend(
             handles=[drawn.data, drawn.total, drawn.signal, drawn.background],
             loc="upper right",
@@ -203,7 +204,7 @@ def squared_mass_axes(ax: Axes, lowest: Axes, edges: Array, definition: str) -> 
     for tick in reversed(spread):
         if not kept or signed_square(kept[-1]) - signed_square(tick) > apart:
             kept.append(tick)
-    top.set_xticks(kept, [f"{t:.4g}".replace("-", "\u2212") for t in kept])
+    top.set_xticks(kept, [signed(t, ".4g") for t in kept])
     top.xaxis.set_minor_locator(MaxNLocator(1))
     top.set_xlabel("sign($m^2$) $\\sqrt{|m^2|}$ [GeV]" if low < -0.05 else "$m$ [GeV]")
 

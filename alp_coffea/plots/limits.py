@@ -148,18 +148,19 @@ def limits(
         drawn = np.concatenate((expected, observed[np.newaxis]))[:, _drawn(scan)]
         low, high = _decades(drawn[np.isfinite(drawn) & (drawn > 0)])
         if quantity == "g":
-            draw_published(ax, published, (mass.min(), mass.max()))
+            draw_published(ax, published, _mass_range(mass))
         _mark_scan(ax, scan)
-        log_mass_axis(ax, mass.min() * 0.93, mass.max() * 1.07)
+        log_mass_axis(ax, *_mass_range(mass))
         ax.set_ylim(low, high)
         ax.set_xlabel(r"$m_a$ [GeV]")
-        level = f"{100 * np.nanmax(scan['level']):.3g}% CL upper limit on "
+        confidence = [f"{100 * level:.3g}% CL" for level in scan["level"][:1]]
+        level = " ".join([*confidence, "upper limit on "])
         ax.set_ylabel(
             level
             + (r"$\sigma$ [pb]" if quantity == "sigma" else r"$g_{a\gamma\gamma}$ [GeV$^{-1}$]")
         )
         # the empty decade above the curves is the legend's
-        ax.legend(loc="upper left", ncols=2, columnspacing=1.2)
+        _legend(ax)
         _annotate_scan(ax, scan, label)
     return figure
 
@@ -170,6 +171,11 @@ _BAND_SUFFIXES = ("_m2", "_m1", "", "_p1", "_p2")
 def _drawn(scan: ScanResult) -> NDArray[np.bool_]:
     """Points that are drawn: converged ones, and expected limits of a blinded scan."""
     return np.asarray(scan.ok | (scan["status"] == "blinded"))
+
+
+def _mass_range(mass: Array) -> tuple[float, float]:
+    """A little more than the masses [GeV]; something for an empty scan."""
+    return (0.93 * float(mass.min()), 1.07 * float(mass.max())) if len(mass) else (0.1, 10.0)
 
 
 def _decades(values: Array) -> tuple[float, float]:
@@ -215,6 +221,11 @@ def _mark_scan(ax: Axes, scan: ScanResult) -> None:
             label=f"No result ({failed.sum()})",
             clip_on=False,
         )
+
+
+def _legend(ax: Axes) -> None:
+    if ax.get_legend_handles_labels()[0]:  # an empty scan has none
+        ax.legend(loc="upper left", ncols=2, columnspacing=1.2)
 
 
 def _annotate_scan(ax: Axes, scan: ScanResult, label: str | None) -> None:
@@ -271,7 +282,7 @@ def significance(scan: ScanResult, *, label: str | None = None) -> Figure:
                 label=f"Largest: {z[top]:.2f} at {mass[top]:.3f} GeV",
             )
         _mark_scan(ax, scan)
-        log_mass_axis(ax, mass.min() * 0.93, mass.max() * 1.07)
+        log_mass_axis(ax, *_mass_range(mass))
         ax.set_ylim(-reach, reach * 1.45)
         ax.set_xlabel(r"$m_a$ [GeV]")
         ax.set_ylabel(r"Local significance $Z$ (signed)")
@@ -282,7 +293,7 @@ def significance(scan: ScanResult, *, label: str | None = None) -> Figure:
         right.yaxis.set_minor_locator(NullLocator())
         right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _p_text(norm.sf(value))))
         right.set_ylabel("Local $p$-value")
-        ax.legend(loc="upper left", ncols=2, columnspacing=1.2)
+        _legend(ax)
         _annotate_scan(ax, scan, label)
     return figure
 

@@ -123,24 +123,26 @@ def variable(
     data: Any | None,
     backgrounds: Mapping[str, Any],
     *,
-    energy_set: str,
+    energy_set: str | None,
     signals: Mapping[str, Any] | None = None,
     synthetic: bool,
     luminosity: float | None = None,
     label: str | None = None,
     log: bool = False,
     per: str = "Entries",
+    note: str = "",
 ) -> Figure:
     """One selection variable: stacked backgrounds, data and their ratio.
 
     Parameters
     ----------
     data
-        Histogram with axes energy_set and x, None when there are no data or they are blinded.
+        Histogram with the axis x, and energy_set if that is given; None when there are no data or
+        they are blinded.
     backgrounds
         Histograms by legend name, bottom of the stack first, scaled to the luminosity of the data.
     energy_set
-        Which photon-energy set to draw.
+        Which photon-energy set to draw, None for histograms without that axis.
     signals
         Histograms drawn as lines with the area of the backgrounds, as only their shape matters.
     synthetic
@@ -151,8 +153,10 @@ def variable(
         Logarithmic vertical axis.
     per
         What is counted, for the axis label.
+    note
+        What to say about the selection, such as "N−1".
     """
-    chosen = {name: h[{"energy_set": energy_set}] for name, h in backgrounds.items()}
+    chosen = {name: _of_set(h, energy_set) for name, h in backgrounds.items()}
     axis = next(iter(chosen.values())).axes[0]
     edges = np.asarray(axis.edges)
     values = {name: h.values() for name, h in chosen.items()}
@@ -165,31 +169,87 @@ def variable(
             figure, ax = new_figure()
             ratio_ax = ax
         draw_stack(ax, edges, values, variance)
+        content = total.copy()
         for (name, h), color in zip((signals or {}).items(), CYCLE[3:] + CYCLE[:3], strict=False):
-            shape = h[{"energy_set": energy_set}].values()
+            shape = _of_set(h, energy_set).values()
             if shape.sum() > 0:
-                ax.stairs(shape * total.sum() / shape.sum(), edges, color=color, lw=1.6, label=name)
+                shape = shape * total.sum() / shape.sum()
+                ax.stairs(shape, edges, color=color, lw=1.6, label=name)
+                content += shape
         if data is not None:
-            observed = data[{"energy_set": energy_set}].values()
+            observed = _of_set(data, energy_set).values()
             draw_points(ax, edges, observed)
             draw_ratio(ratio_ax, edges, observed, total, variance)
-        used = (
-            np.flatnonzero(total > 1e-4 * total.max()) if total.max() > 0 else np.arange(len(total))
-        )
-        ratio_ax.set_xlim(edges[used[0]], edges[used[-1] + 1])
-        if log:
+            content += observed
+        filled = np.flatnonzero(content > 1e-3 * content.max())
+        if len(filled):
+            ratio_ax.set_xlim(edges[filled[0]], edges[filled[-1] + 1])
+        positive = total[total > 0]
+        if log and len(positive):
             ax.set_yscale("log")
-            positive = total[total > 0]
             ax.set_ylim(0.5 * positive.min(), 60 * positive.max())
         else:
             ax.set_ylim(0, None)
             room_above(ax, 0.25)
-        unit = axis.label[axis.label.rfind("[") + 1 : -1] if axis.label.endswith("]") else ""
-        width = width_text(nominal_width(edges))
-        ax.set_ylabel(f"{per} / ({width} {unit})" if unit else f"{per} / {width}")
+        width = _widths(axis)
+        ax.set_ylabel(f"{per} / ({width})" if " " in width else f"{per} / {width}")
         ratio_ax.set_xlabel(axis.label)
-        ax.legend(loc="upper right", ncols=2, title=SELECTION.get(energy_set, energy_set))
+        ax.legend(loc="upper right", ncols=2, title=_selection(energy_set, note))
         annotate(ax, synthetic=synthetic, label=label, luminosity=luminosity)
+    return figure
+
+
+def _widths(axis: Any) -> str:
+    """Bin width of an axis with the unit that its label ends in."""
+    unit = axis.label[axis.label.rfind("[") + 1 : -1] if axis.label.endswith("]") else ""
+    return f"{width_text(nominal_width(axis.edges))} {unit}".strip()
+
+
+def _of_set(histogram: Any, energy_set: str | None) -> Any:
+    return histogram if energy_set is None else histogram[{"energy_set": energy_set}]
+
+
+def _selection(energy_set: str | None, note: str) -> str:
+    """Title of a legend: which selection, and what about it."""
+    parts = [SELECTION.get(energy_set, energy_set) if energy_set else "", note]
+    return ", ".join(part for part in parts if part)
+
+
+def plane(
+    histogram: Any,
+    *,
+    energy_set: str,
+    synthetic: bool,
+    luminosity: float | None = None,
+    label: str | None = None,
+    per: str = "Candidates",
+    note: str = "",
+) -> Figure:
+    """Two variables against each other, such as the angles between two photons.
+
+    Parameters
+    ----------
+    histogram
+        Axes energy_set, x and y.
+    per, note
+        What is counted, and what to say about the selection.
+    """
+    from matplotlib.colors import LogNorm
+
+    chosen = histogram[{"energy_set": energy_set}]
+    x, y = chosen.axes
+    values = chosen.values()
+    with style():
+        figure, ax = new_figure(6.6, 5.2)
+        shown = np.ma.masked_less_equal(values.T, 0)
+        norm = LogNorm(shown.min(), shown.max()) if shown.count() else None
+        mesh = ax.pcolormesh(x.edges, y.edges, shown, norm=norm, cmap="cividis_r", rasterized=True)
+        if shown.count():
+            figure.colorbar(mesh, ax=ax, label=f"{per} / ({_widths(x)} × {_widths(y)})", pad=0.02)
+        ax.set_xlabel(x.label)
+        ax.set_ylabel(y.label)
+        ax.set_title(_selection(energy_set, note), fontsize=10.5, loc="center")
+        annotate(ax, synthetic=synthetic, label=label, luminosity=luminosity, above=20)
     return figure
 
 
@@ -264,7 +324,7 @@ def _populated_edges(spectrum: Any, fine: Array, bin_width: float) -> tuple[Arra
     """Edges every ``bin_width`` [GeV^2] over all but the emptiest ends of a spectrum."""
     share = np.cumsum(spectrum.values())
     inside = np.flatnonzero((share > 1e-4 * share[-1]) & (share < (1 - 1e-4) * share[-1]))
-    first, last = fine[inside[0]], fine[inside[-1] + 1]
+    first, last = (fine[inside[0]], fine[inside[-1] + 1]) if len(inside) else (fine[0], fine[-1])
     start = np.floor(first / bin_width) * bin_width
     index = nearest_edges(fine, np.arange(start, last + bin_width, bin_width))
     return fine[index], index
@@ -302,7 +362,7 @@ def cutflow(
         title = SELECTION.get(flow, flow)
         if len(ax.lines) > _MANY_SAMPLES:
             figure.legend(loc="outside right upper", title=title, fontsize=8, labelspacing=0.25)
-        else:
+        elif len(ax.lines):
             ax.legend(ncols=2, title=title, loc="best")
         annotate(ax, synthetic=synthetic, label=label)
     return figure

@@ -40,7 +40,6 @@ _RC: Final[dict[Any, Any]] = {
     "mathtext.fontset": "dejavusans",
     "axes.labelsize": 12,
     "axes.linewidth": 0.9,
-    "axes.formatter.use_mathtext": True,
     "axes.formatter.limits": (-3, 5),
     "xaxis.labellocation": "right",
     "yaxis.labellocation": "top",
@@ -196,13 +195,20 @@ def save(figure: Figure, folder: Path | str, name: str) -> list[Path]:
 
     Returns the paths. Raises OSError when the folder cannot be written.
     """
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.pdf", folder / f"{name}.png"]
-    layout = figure.get_layout_engine()
+    layout, canvas = figure.get_layout_engine(), figure.canvas
     with style():
         figure.savefig(paths[1], metadata={"Software": None})
-        figure.set_layout_engine("none")  # keep the layout just found: it takes half the time
-        figure.savefig(paths[0], metadata={"CreationDate": None, "Producer": None})
+        # savefig would find the same layout again, and draw twice to do so
+        figure.set_layout_engine("none")
+        pdf = FigureCanvasPdf(figure)
+        pdf.print_pdf(  # type: ignore[no-untyped-call]
+            paths[0], metadata={"CreationDate": None, "Producer": None}
+        )
     figure.set_layout_engine(layout)
+    figure.set_canvas(canvas)
     return paths

@@ -172,3 +172,9 @@ def test_significance_is_the_column_and_p_values_are_its_tail() -> None:
     assert shown[1.0] == f"{norm.sf(1):.2f}"
     assert shown[-1.0] == f"{norm.sf(-1):.2f}"
     assert shown[3.0] == r"$1.3\times10^{-3}$"
+
+
+def test_empty_scan_is_drawn() -> None:
+    scan = replace(scan_result(2), rows=())
+    for figure in (plots.limits(scan, "g"), plots.limits(scan, "sigma"), plots.significance(scan)):
+        figure.draw_without_rendering()

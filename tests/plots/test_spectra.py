@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hist
 import numpy as np
 import pytest
 from plot_inputs import cutflows, mass_histogram, variable_histogram
@@ -108,3 +109,70 @@ def test_synthetic_label(synthetic: bool) -> None:
         plots.cutflow(cutflows("ggg"), "low_mass", synthetic=synthetic),
     ):
         assert any(SYNTHETIC in t.get_text() for t in figure.axes[0].texts) == synthetic
+
+
+def test_empty_histograms_are_drawn() -> None:
+    """Nothing passes a selection: a figure all the same."""
+    empty = DATA.copy().reset()
+    for log in (False, True):
+        figure = plots.variable(
+            empty,
+            {"b": empty},
+            signals={"s": empty},
+            energy_set="low_mass",
+            synthetic=True,
+            log=log,
+        )
+        figure.draw_without_rendering()
+    nothing = mass_histogram(1000).reset()
+    plots.masses(nothing, nothing, definition="recoil", synthetic=True).draw_without_rendering()
+    flows = cutflows("ggg")
+    flows["ggg"] = flows["ggg"].identity()
+    plots.cutflow(flows, "low_mass", synthetic=True).draw_without_rendering()
+
+
+def test_histogram_without_energy_sets_and_a_note() -> None:
+    loose = {"b": BACKGROUNDS["first"].project("x")}
+    figure = plots.variable(
+        DATA.project("x"), loose, energy_set=None, synthetic=True, note="loose selection"
+    )
+    assert figure.axes[0].get_legend().get_title().get_text() == "loose selection"
+    assert np.allclose(
+        figure.axes[0].containers[0].lines[0].get_ydata(), DATA.project("x").values()
+    )
+    noted = plots.variable(DATA, BACKGROUNDS, energy_set="low_mass", synthetic=True, note="N−1")
+    assert noted.axes[0].get_legend().get_title().get_text() == "low-mass selection, N−1"
+
+
+def test_range_shows_signal_outside_the_background() -> None:
+    axis = BACKGROUNDS["first"].axes["x"]
+    far = variable_histogram(0)
+    far.fill(energy_set="low_mass", x=[axis.edges[3]] * 50)
+    low, _ = (
+        plots.variable(
+            None, BACKGROUNDS, signals={"far": far}, energy_set="low_mass", synthetic=True
+        )
+        .axes[0]
+        .get_xlim()
+    )
+    assert low <= axis.edges[3]
+
+
+def test_plane_shows_the_contents() -> None:
+    histogram = hist.Hist(
+        hist.axis.StrCategory(["low_mass", "high_mass"], name="energy_set"),
+        hist.axis.Regular(4, 0, 0.1, name="x", label=r"$\Delta\theta$ [rad]"),
+        hist.axis.Regular(5, 0, 0.8, name="y", label=r"$\Delta\varphi$ [rad]"),
+        storage="weight",
+    )
+    histogram.fill(energy_set="low_mass", x=[0.01, 0.01, 0.09], y=[0.5, 0.5, 0.1])
+    figure = plots.plane(histogram, energy_set="low_mass", synthetic=True, note="N−1")
+    figure.draw_without_rendering()
+    ax, bar = figure.axes
+    shown = ax.collections[0].get_array()
+    assert np.array_equal(shown.filled(0).T, histogram[{"energy_set": "low_mass"}].values())
+    assert shown.mask.sum() == 18
+    assert ax.get_xlabel() == r"$\Delta\theta$ [rad]"
+    assert bar.get_ylabel() == "Candidates / (0.025 rad × 0.16 rad)"
+    assert ax.get_title() == "low-mass selection, N−1"
+    plots.plane(histogram, energy_set="high_mass", synthetic=True).draw_without_rendering()
