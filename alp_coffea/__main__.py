@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import alp_coffea
 from alp_coffea.errors import AlpCoffeaError, ConfigurationError, suggest
+from alp_coffea.file_commands import add_convert, add_inspect, convert_command, inspect_command
 
 if TYPE_CHECKING:
     from alp_coffea.pipeline import Options
@@ -83,6 +84,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
 
     _add_run(command("run", _run, "From ntuples to limits: run the stages of an analysis file."))
     _add_simulate(command("simulate", _simulate, "Make the simulated samples of a catalogue."))
+    add_convert(command("convert", convert_command, "Make canonical files of basf2's layouts."))
+    add_inspect(command("inspect", inspect_command, "Show what is in ROOT and parquet files."))
     return parser, commands
 
 
