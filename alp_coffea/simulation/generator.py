@@ -188,9 +188,9 @@ def cross_section_with_cuts(
     isr: bool,
     mass: float | None,
     coupling: float,
-    points: int = 2**21,
+    points: int = 2**20,
 ) -> tuple[float, float]:
-    """:func:`cross_section` with complete cuts."""
+    """:func:`cross_section` with complete cuts, as samples are normalised."""
     if points < 1:
         raise PhysicsError(f"cross_section: points = {points} must be at least 1")
     return _integral(process, beams, cuts, isr, mass, coupling, points)[:2]

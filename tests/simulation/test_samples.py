@@ -317,7 +317,11 @@ samples:
 
 @pytest.mark.parametrize(
     ("layout", "container"),
-    [("canonical", "root"), ("canonical", "parquet"), ("event_trees", "root")],
+    [
+        ("canonical", "root"),
+        pytest.param("canonical", "parquet", marks=pytest.mark.slow),
+        pytest.param("event_trees", "root", marks=pytest.mark.slow),
+    ],
 )
 def test_catalogue(tmp_path: Path, layout: str, container: str) -> None:
     from alp_coffea.config import load_catalogue
