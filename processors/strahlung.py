@@ -194,10 +194,10 @@ class Strahlung(ProcessorABC):
         """The selection in which cuts were chosen (sec. 5.1)."""
         selection.require("three_photons", triples.has_triple)
         selection.cut("three_photon_mass", self.mass_within(triples, LOOSE_MASS))
-        triples = triples.passing(selection.mask[triples.event])
-        weight = weight[triples.event]
+        left = np.flatnonzero(selection.mask[triples.event])
+        weight = weight[triples.event[left]]
         for name in VARIABLES:
-            fill_x(histograms[f"{name}_loose"], variable(name, triples), weight)
+            fill_x(histograms[f"{name}_loose"], variable(name, triples).take(left, axis=0), weight)
 
     def event_cuts(
         self, triples: PhotonTriples, energy_min: float, clean: np.ndarray, selection: Selection
