@@ -28,6 +28,8 @@ class Bisection:
         self._trying: dict[Range, int] = {}
         #: Why a part failed, the latest.
         self.reason = ""
+        #: Whether parts failed by killing their worker.
+        self.deadly = False
 
     @property
     def waiting(self) -> bool:

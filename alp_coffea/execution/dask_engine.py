@@ -79,8 +79,9 @@ def connect(cluster: Cluster) -> Iterator[DaskEngine]:
             log.info(
                 "dask scheduler %s, dashboard %s", client.scheduler.address, client.dashboard_link
             )
+            # a batch system may let jobs wait for days; our own workers are brought back
             patience = None if cluster.batch else PATIENCE
-            engine = DaskEngine(client, patience)
+            engine = DaskEngine(client, patience, started if cluster.batch is None else None)
             engine.wait_for_workers()
             _check_versions(client)
             yield engine
@@ -166,8 +167,12 @@ class DaskEngine:
 
     knows_culprit = True
 
-    def __init__(self, client: Client, patience: float | None) -> None:
+    def __init__(
+        self, client: Client, patience: float | None, local: LocalCluster | None = None
+    ) -> None:
         self._client = client
+        self._local = local
+        self._wanted = 0 if local is None else len(local.worker_spec)
         self._patience = patience
         self._done: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self._futures: set[Future] = set()
@@ -180,6 +185,9 @@ class DaskEngine:
         now = time.monotonic()
         if now - self._counted > 1.0:
             self._threads, self._counted = sum(self._client.nthreads().values()), now
+            if self._local is not None and self._threads < self._wanted:
+                # a nanny gives up when its worker dies while starting
+                self._local.scale(self._wanted)
         return 4 * self._threads + 8
 
     def wait_for_workers(self) -> None:
@@ -191,7 +199,7 @@ class DaskEngine:
 
     def prepare(self, function: Callable[[Any], Any]) -> Any:
         # not scattered: scattered data are lost with the workers that hold them
-        return self._client.submit(_same, Shipped(function), key=f"function-{id(function):x}")
+        return self._client.submit(_same, Shipped(function), key=f"function-{next(self._names)}")
 
     def submit(self, function: Any, argument: Any) -> object:
         future = self._client.submit(
@@ -222,7 +230,7 @@ class DaskEngine:
                 outcome = future.exception()
                 if isinstance(outcome, distributed.KilledWorker):
                     deaths = outcome.allowed_failures + 1
-                    outcome = WorkerLostError(max(deaths, 2), f"{deaths} workers died of it")
+                    outcome = WorkerLostError(deaths, f"{deaths} workers died of it")
             else:
                 # it was done, but its worker died before the result was fetched: done again
                 future.add_done_callback(self._done.put)

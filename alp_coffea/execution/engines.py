@@ -21,7 +21,7 @@ ONE_THREAD: Final = dict.fromkeys(
 
 
 class WorkerLostError(Exception):
-    """A worker died. ``deaths`` of them are certainly this task's doing; 0 if it was not alone."""
+    """So many workers died during a task, of it or of another that ran at the same time."""
 
     def __init__(self, deaths: int, reason: str) -> None:
         super().__init__(reason)
@@ -31,7 +31,7 @@ class WorkerLostError(Exception):
 class Engine(Protocol):
     """Runs functions of one argument. Outcomes come as values or exceptions, in any order."""
 
-    #: Whether it is known which task a worker died of when others were under way.
+    #: Whether the task that a worker died of can be told, mostly, when others were under way.
     knows_culprit: bool
 
     @property
@@ -125,7 +125,7 @@ class LocalProcesses:
             error = future.exception()
             if future in lost:
                 reason = str(error).strip().splitlines()[0]
-                yield future, WorkerLostError(int(len(lost) == 1), reason)
+                yield future, WorkerLostError(1, reason)
             else:
                 yield future, error or future.result()
 

@@ -29,8 +29,11 @@ class _Chunk:
 
     item: WorkItem
     leaf: _Leaf
-    deaths: int = 0
     search: Bisection | None = None
+    #: The last word on entries of which a search found that they kill workers.
+    last: bool = False
+    alone: bool = False
+    deaths: int = 0
 
     @property
     def range(self) -> Range:
@@ -52,6 +55,7 @@ class _Leaf:
 class _Merging:
     node: Node
     records: list[Record]
+    alone: bool = False
     deaths: int = 0
 
 
@@ -136,7 +140,9 @@ class Work:
         if self._suspects:
             # alone, one after the other: if a worker dies then, it is clear which one did it
             if not self._under_way:
-                self._start(self._suspects.popleft())
+                task = self._suspects.popleft()
+                task.alone = True
+                self._start(task)
             return
         capacity = self._engine.capacity
         while self._queue and len(self._under_way) < capacity:
@@ -174,14 +180,7 @@ class Work:
     def _failed(self, task: _Chunk | _Merging, error: Exception) -> None:
         self._status.failures += 1
         if isinstance(error, WorkerLostError):
-            task.deaths += error.deaths
-            searching = isinstance(task, _Chunk) and task.search is not None
-            if task.deaths < (1 if searching else DEADLY):
-                self._suspects.append(task)
-                return
-            if isinstance(task, _Merging):
-                raise IncompleteRunError(f"merging results kills its worker: {error}") from error
-            self._blame(task, f"the worker died processing them ({error})")
+            self._died(task, error)
         elif isinstance(task, _Merging):
             raise error
         elif isinstance(error, UnreadableFileError):
@@ -195,26 +194,54 @@ class Work:
         else:
             raise error
 
-    def _blame(self, task: _Chunk, reason: str) -> None:
+    def _died(self, task: _Chunk | _Merging, error: WorkerLostError) -> None:
+        """A worker died; whether of this task is only certain if it was alone."""
+        reason = f"the worker died processing them ({error})"
+        if not task.alone:
+            if isinstance(task, _Chunk) and self._engine.knows_culprit:
+                self._blame(task, reason, deadly=True)
+            else:
+                self._suspects.append(task)
+            return
+        task.deaths += error.deaths
+        searching = isinstance(task, _Chunk) and task.search is not None
+        if task.deaths < (1 if searching else DEADLY):
+            self._suspects.append(task)
+        elif isinstance(task, _Merging):
+            raise IncompleteRunError(f"merging results kills its worker: {error}") from error
+        elif task.last:
+            self._lose(task.leaf, task.range, reason)
+        else:
+            self._blame(task, reason, deadly=True)
+
+    def _blame(self, task: _Chunk, reason: str, deadly: bool = False) -> None:
         """Find out which entries of a chunk are at fault."""
         if task.search is None:
             task.search = Bisection(*task.range)
         else:
             task.search.book(task.range, works=False)
         task.search.reason = reason
+        task.search.deadly |= deadly
         self._search(task)
 
     def _search(self, task: _Chunk) -> None:
         search = task.search
         if search is None or search.waiting:
             return
-        parts = search.next_parts()
-        alone = task.deaths > 0 and not self._engine.knows_culprit
-        (self._suspects if alone else self._queue).extendleft(
-            _Chunk(part(task.item, *entries), task.leaf, search=search) for entries in parts
-        )
+        parts = [
+            _Chunk(part(task.item, *entries), task.leaf, search) for entries in search.next_parts()
+        ]
+        (self._suspects if task.alone else self._queue).extendleft(parts)
         if not parts:
-            for entries in search.bad():
+            self._give_up(task, search)
+
+    def _give_up(self, task: _Chunk, search: Bisection) -> None:
+        for entries in search.bad():
+            if search.deadly and not task.alone:
+                # others were running: what was blamed may have been a bystander
+                last = _Chunk(part(task.item, *entries), task.leaf, last=True)
+                self._suspects.append(last)
+            else:
                 self._lose(task.leaf, entries, search.reason)
 
     def _lose(self, leaf: _Leaf, entries: Range, reason: str) -> None:
