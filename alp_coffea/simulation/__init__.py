@@ -7,7 +7,6 @@ batching. ``docs/simulation.md`` has the formulas, their validity and the compar
 from __future__ import annotations
 
 from alp_coffea.simulation.catalogue import simulate
-from alp_coffea.simulation.catalogue import simulate
 from alp_coffea.simulation.generator import (
     PROCESSES,
     GeneratedEvents,
@@ -29,7 +28,6 @@ __all__ = [
     "generate",
     "generation_cuts",
     "read_lhe",
-    "simulate",
     "simulate",
     "write_lhe_sample",
     "write_sample",

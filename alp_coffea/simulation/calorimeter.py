@@ -183,7 +183,8 @@ def merge(deposits, count, shared, d):  # type: ignore[no-untyped-def]
                 if deposits[a, TRACK] < 0.0:
                     deposits[a, TRACK] = deposits[b, TRACK]
                 count -= 1
-                deposits[b] = deposits[count]
+                for field in range(DEPOSIT_FIELDS):
+                    deposits[b, field] = deposits[count, field]
                 merged = True
                 break
             if merged:

@@ -165,8 +165,10 @@ def detect(
 
 @njit(cache=True)
 def _detect(  # type: ignore[no-untyped-def]
-    p4, pdg, stable, offsets, key, first, matrix, by_weight, d, clusters, tracks, counts, weight
-):
+    p4, pdg, stable, offsets, key, first, matrix, by_weight, constants,
+    clusters, tracks, counts, weight,
+):  # fmt: skip
+    d = constants[0]
     state = np.zeros(2, np.uint64)
     deposits = np.zeros((_MAX_DEPOSITS, DEPOSIT_FIELDS))
     shared = np.empty(_MAX_DEPOSITS)
@@ -180,8 +182,9 @@ def _detect(  # type: ignore[no-untyped-def]
             d.background_occupancy_spread * normal_draw(state)
             - 0.5 * d.background_occupancy_spread**2
         )
-        count = 0
-        found = 0
+        # not literals: numba would compile every callee twice
+        count = np.int64(0)
+        found = np.int64(0)
         for i in range(offsets[event], offsets[event + 1]):
             if not stable[i] or count > _MAX_DEPOSITS - 4 or found > _MAX_TRACKS - 4:
                 continue
@@ -255,7 +258,8 @@ def _photon(  # type: ignore[no-untyped-def]
         for part in range(2):
             e = energy * (share if part == 0 else 1.0 - share)
             count, found = _charged(
-                state, e, e, theta, phi, 2.0 * part - 1.0, ELECTRON, truth, 0.0, False,
+                state, e, e, theta, phi, 2.0 * part - 1.0, np.int64(ELECTRON), truth, 0.0,
+                np.bool_(False),
                 deposits, count, track, impact, found, d,
             )  # fmt: skip
         return count, found

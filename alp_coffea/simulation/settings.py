@@ -8,10 +8,11 @@ to a named quantity. Angles in rad, energies in GeV, times in ns, lengths in cm.
 from __future__ import annotations
 
 import math
-from collections import namedtuple
 from collections.abc import Mapping
 from typing import Any, Final, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from alp_coffea.errors import ConfigurationError, suggest
@@ -319,21 +320,14 @@ class Detector(_Settings):
             )
         return cls.model_validate(_NAMED[name])
 
-    def constants(self) -> Any:
-        """The same values as one named tuple of floats for the kernels."""
-        return DetectorConstants(
-            **{
-                f"{prefix}{key}": float(value)
-                for prefix, group in self._groups()
-                for key, value in group.model_dump().items()
-            }
-        )
-
-    def constants_names(self) -> list[str]:
-        """Names of :meth:`constants`, in order."""
-        return [
-            prefix + key for prefix, group in self._groups() for key in type(group).model_fields
-        ]
+    def constants(self) -> NDArray[np.void]:
+        """The same values as one record of doubles for the kernels, shape (1,)."""
+        values = {
+            f"{prefix}{key}": float(value)
+            for prefix, group in self._groups()
+            for key, value in group.model_dump().items()
+        }
+        return np.array([tuple(values.values())], dtype=[(name, np.float64) for name in values])
 
     def _groups(self) -> tuple[tuple[str, _Settings], ...]:
         return ("", self.calorimeter), ("track_", self.tracker), ("background_", self.background)
@@ -353,8 +347,3 @@ _NAMED: Final[dict[str, dict[str, Any]]] = {
         "background": {"clusters": 4.0},
     },
 }
-
-#: what the kernels see of :class:`Detector`; the fields of the three groups with their prefixes
-DetectorConstants = namedtuple(  # type: ignore[misc]  # the field names are computed
-    "DetectorConstants", list(Detector().constants_names())
-)
