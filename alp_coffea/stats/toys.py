@@ -1,0 +1,145 @@
+"""Toys of the whole scan: what background alone does at all masses at once.
+
+Events, not bins, are drawn: the three candidates of an event enter windows, definitions and
+energy sets together, as they do in data. The parent is a sample of simulated background events
+much larger than the data (never the data themselves), so its shape need not be a polynomial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from alp_coffea.errors import ModelError
+from alp_coffea.stats import engine
+from alp_coffea.stats.background import Spectra
+from alp_coffea.stats.significance import up_crossings
+from alp_coffea.stats.workspace import POI, Point
+
+Array = NDArray[np.float64]
+
+#: Toys whose fits run together; more would only need more memory.
+_BATCH = 64
+
+
+class ToySource:
+    """Background events with the masses of their three candidates.
+
+    Parameters
+    ----------
+    edges
+        Edges (nbins + 1,) of the mass histogram, signed roots [GeV].
+    masses
+        By (definition, energy set): signed roots (n, 3) [GeV] of the candidates, NaN for events
+        outside the energy set. Row i is the same event in all of them.
+
+    Raises ModelError when the arrays do not have one shape (n, 3).
+    """
+
+    def __init__(self, edges: Array, masses: Mapping[tuple[str, str], ArrayLike]) -> None:
+        self.edges = np.asarray(edges, float)
+        shapes = {key: np.shape(values) for key, values in masses.items()}
+        if len(set(shapes.values())) != 1 or any(len(s) != 2 or s[1] != 3 for s in shapes.values()):
+            raise ModelError(f"toys: masses need one shape (n, 3) for all keys, got {shapes}")
+        # one more bin takes what lies outside and events that are not in the set
+        self._bins = {key: self._fine_bins(np.asarray(v, float)) for key, v in masses.items()}
+        (self.size,) = {shape[0] for shape in shapes.values()}
+
+    def _fine_bins(self, masses: Array) -> NDArray[np.int32]:
+        nbins = len(self.edges) - 1
+        index = np.searchsorted(self.edges, masses, side="right") - 1
+        outside = ~((masses >= self.edges[0]) & (masses < self.edges[-1]))
+        return np.where(outside, nbins, index).astype(np.int32)
+
+    def draw(self, generator: np.random.Generator, mean: float) -> Spectra:
+        """Spectra of one toy: a Poisson number of events around ``mean``, with replacement."""
+        events = generator.integers(self.size, size=generator.poisson(mean))
+        nbins = len(self.edges) - 1
+        contents = {
+            key: np.bincount(bins[events].ravel(), minlength=nbins + 1)[:nbins].astype(float)
+            for key, bins in self._bins.items()
+        }
+        return Spectra(self.edges, contents)
+
+    def spectra(self, scale: float = 1.0) -> Spectra:
+        """All events, times a scale factor: the parent that toys are drawn from."""
+        nbins = len(self.edges) - 1
+        contents = {
+            key: scale * np.bincount(bins.ravel(), minlength=nbins + 1)[:nbins]
+            for key, bins in self._bins.items()
+        }
+        return Spectra(self.edges, contents)
+
+
+@dataclass(frozen=True)
+class ToyScans:
+    """Signed local significances of background-only toy scans.
+
+    ``z`` is (toys, n), NaN where a fit failed; ``failed`` counts those.
+    """
+
+    masses: Array
+    z: Array
+    failed: int
+
+    @property
+    def maxima(self) -> Array:
+        """Largest local significance of each toy, (toys,)."""
+        return np.asarray(np.nanmax(self.z, axis=1))
+
+    def crossings(self, level: float) -> int:
+        """Up-crossings of a level, summed over toys."""
+        return sum(up_crossings(row, level) for row in self.z)
+
+
+def toy_scans(
+    points: Sequence[Point],
+    source: ToySource,
+    *,
+    mean: float,
+    toys: int,
+    seed: int,
+    threads: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> ToyScans:
+    """Scan background-only toys with the models of a scan.
+
+    Parameters
+    ----------
+    points
+        Models of the scan, in order of mass.
+    mean
+        Expected number of background events in the data (events, not candidates).
+    toys, seed
+        Toy ``i`` of a seed is the same whatever their number.
+    progress
+        Called with (toys done, toys in all).
+    """
+    fits = engine.compile([point.workspace for point in points], poi=POI)
+    bins = max(len(point.window.edges) - 1 for point in points)
+    z = np.empty((toys, len(points)))
+    for first in range(0, toys, _BATCH):
+        last = min(first + _BATCH, toys)
+        data = np.zeros((last - first, len(points), bins))
+        for toy in range(first, last):
+            spectra = source.draw(np.random.default_rng([seed, toy]), mean)
+            _fill(data[toy - first], spectra, points)
+        result = fits.fit_toys(data, threads=threads)
+        z[first:last] = np.where(result.ok, result.z, np.nan)
+        if progress is not None:
+            progress(last, toys)
+    masses = np.array([point.window.mass for point in points])
+    return ToyScans(masses, z, int(np.count_nonzero(np.isnan(z))))
+
+
+def _fill(rows: Array, spectra: Spectra, points: Sequence[Point]) -> None:
+    """Counts of every window, rows (n, bins), through one cumulative sum per spectrum."""
+    keys = {(p.window.definition, p.window.energy_set) for p in points}
+    cumulative = {key: np.concatenate(([0.0], np.cumsum(spectra[key]))) for key in keys}
+    for row, point in zip(rows, points, strict=True):
+        window = point.window
+        counts = np.diff(cumulative[window.definition, window.energy_set][window.index])
+        row[: len(counts)] = counts
