@@ -174,8 +174,8 @@ def _detect(  # type: ignore[no-untyped-def]
     shared = np.empty(_MAX_DEPOSITS)
     track = np.zeros((_MAX_TRACKS, len(TRACK_COLUMNS)))
     impact = np.empty((_MAX_TRACKS, 3))  # where tracks meet the calorimeter: theta, phi, radius
-    cluster_total = 0
-    track_total = 0
+    cluster_total = np.int64(0)
+    track_total = np.int64(0)
     for event in range(offsets.size - 1):
         start(state, key, first + event)
         occupancy = math.exp(
