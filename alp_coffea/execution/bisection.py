@@ -23,6 +23,7 @@ class Bisection:
     """
 
     def __init__(self, start: int, stop: int) -> None:
+        self._start, self._stop = start, stop
         self._good: set[Range] = set()
         self._bad: dict[Range, int] = {(start, stop): 0}  # with the number of halvings
         self._trying: dict[Range, int] = {}
@@ -38,8 +39,9 @@ class Bisection:
 
     def next_parts(self) -> list[Range]:
         """Parts to try now, all of which must be booked; none when the search is over."""
-        starts = {start for start, _ in self._good}
-        stops = {stop for _, stop in self._good}
+        # what lies outside the chunk works, as far as this search is concerned
+        starts = {self._stop, *(start for start, _ in self._good)}
+        stops = {self._start, *(stop for _, stop in self._good)}
         for part, depth in list(self._bad.items()):
             start, stop = part
             edge = stop in starts or start in stops

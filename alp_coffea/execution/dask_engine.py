@@ -17,6 +17,7 @@ import dask
 import distributed
 from distributed import Client, Future, LocalCluster
 from distributed.security import Security
+from tornado.ioloop import PeriodicCallback
 
 from alp_coffea.errors import ConfigurationError, IncompleteRunError
 from alp_coffea.execution.engines import ONE_THREAD, WorkerLostError
@@ -42,6 +43,8 @@ ENVIRONMENT: Final = {
 #: What client and workers must agree on: these decide what travels and what comes out.
 SAME_VERSIONS: Final = ("alp_coffea", "awkward", "boost_histogram", "cloudpickle", "coffea",
                         "distributed", "hist", "numpy", "uproot")  # fmt: skip
+#: How long to wait for results that are said to be there [s].
+_FETCH: Final = 30.0
 #: How long to go on without any worker on somebody else's scheduler [s].
 PATIENCE: Final = 600.0
 
@@ -79,9 +82,8 @@ def connect(cluster: Cluster) -> Iterator[DaskEngine]:
             log.info(
                 "dask scheduler %s, dashboard %s", client.scheduler.address, client.dashboard_link
             )
-            # a batch system may let jobs wait for days; our own workers are brought back
-            patience = None if cluster.batch else PATIENCE
-            engine = DaskEngine(client, patience, started if cluster.batch is None else None)
+            # a batch system may let jobs wait for days
+            engine = DaskEngine(client, None if cluster.batch else PATIENCE)
             engine.wait_for_workers()
             _check_versions(client)
             yield engine
@@ -92,15 +94,29 @@ def connect(cluster: Cluster) -> Iterator[DaskEngine]:
 
 
 def _local(workers: int | None) -> LocalCluster:
-    # a task that kills two workers is at fault: it is cut in halves instead of killing more
-    with dask.config.set({"distributed.scheduler.allowed-failures": 1}):
-        return LocalCluster(
-            n_workers=workers or os.cpu_count() or 1,
+    number = workers or os.cpu_count() or 1
+    settings = {
+        # a task that killed two workers is looked into instead of killing more
+        "distributed.scheduler.allowed-failures": 1,
+        "distributed.deploy.lost-worker-timeout": "5s",
+    }
+    with dask.config.set(settings):
+        cluster = LocalCluster(
+            n_workers=number,
             threads_per_worker=1,
             processes=True,
             dashboard_address=":0",
             silence_logs=logging.CRITICAL,
         )
+
+    def revive() -> None:
+        # a nanny gives up when its worker dies while starting
+        if len(cluster.scheduler.workers) < number and cluster.status.name == "running":
+            cluster.scale(number)
+
+    callback = PeriodicCallback(revive, 2000)
+    cluster.loop.add_callback(callback.start)
+    return cluster
 
 
 def _existing(address: str, tls: Mapping[str, str]) -> Client:
@@ -167,12 +183,9 @@ class DaskEngine:
 
     knows_culprit = True
 
-    def __init__(
-        self, client: Client, patience: float | None, local: LocalCluster | None = None
-    ) -> None:
+    def __init__(self, client: Client, patience: float | None) -> None:
         self._client = client
-        self._local = local
-        self._wanted = 0 if local is None else len(local.worker_spec)
+        self._alive = time.monotonic()
         self._patience = patience
         self._done: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self._futures: set[Future] = set()
@@ -185,9 +198,6 @@ class DaskEngine:
         now = time.monotonic()
         if now - self._counted > 1.0:
             self._threads, self._counted = sum(self._client.nthreads().values()), now
-            if self._local is not None and self._threads < self._wanted:
-                # a nanny gives up when its worker dies while starting
-                self._local.scale(self._wanted)
         return 4 * self._threads + 8
 
     def wait_for_workers(self) -> None:
@@ -232,29 +242,41 @@ class DaskEngine:
                     deaths = outcome.allowed_failures + 1
                     outcome = WorkerLostError(deaths, f"{deaths} workers died of it")
             else:
-                # it was done, but its worker died before the result was fetched: done again
-                future.add_done_callback(self._done.put)
+                if future.status != "finished":  # its worker died just now: it is repeated
+                    future.add_done_callback(self._done.put)
                 continue
             self._futures.discard(future)
             yield future, outcome
 
     def _values(self, futures: list[Future]) -> dict[Future, Any]:
+        """Results of finished tasks; those that cannot be had now are put back."""
+        if not futures:
+            return {}
         try:
-            return dict(zip(futures, self._client.gather(futures), strict=True))
-        except distributed.KilledWorker:
-            # one of them was being repeated and killed its worker: its status tells by now
-            return {f: f.result() for f in futures if f.status == "finished"}
+            values = self._client.sync(
+                lambda: self._client.gather(futures, asynchronous=True), callback_timeout=_FETCH
+            )
+        except (distributed.KilledWorker, TimeoutError):
+            # their worker died, and they are being repeated
+            self._check_alive()
+            for future in futures:
+                future.add_done_callback(self._done.put)
+            return {}
+        return dict(zip(futures, values, strict=True))
 
     def _next(self) -> Future:
-        waited_from = time.monotonic()
         while True:
             try:
                 return self._done.get(timeout=5.0)
             except queue.Empty:
-                if self.capacity and self._threads:
-                    waited_from = time.monotonic()
-                elif self._patience and time.monotonic() - waited_from > self._patience:
-                    raise IncompleteRunError(self._nobody()) from None
+                self._check_alive()
+
+    def _check_alive(self) -> None:
+        now = time.monotonic()
+        if self.capacity and self._threads:
+            self._alive = now
+        elif self._patience and now - self._alive > self._patience:
+            raise IncompleteRunError(self._nobody())
 
     def _nobody(self) -> str:
         return (

@@ -131,7 +131,7 @@ class _Encoder:
                 return {
                     "t": "histogram",
                     "c": name,
-                    "h": to_uhi(value, keep_storage=False),
+                    "h": self.node(to_uhi(value, keep_storage=False), where),
                     "w": value.__dict__.get("_variance_known", True),
                     "v": [self.array(view[f], where) for f in fields] or self.array(view, where),
                 }
@@ -185,7 +185,7 @@ class _Decoder:
         return values
 
     def histogram(self, node: dict[str, Any]) -> boost_histogram.Histogram:
-        histogram = _HISTOGRAMS[node["c"]](from_uhi(node["h"]))
+        histogram = _HISTOGRAMS[node["c"]](from_uhi(self.node(node["h"])))
         histogram._variance_known = node["w"]
         if isinstance(node["v"], list):
             view = histogram.view(flow=True)
