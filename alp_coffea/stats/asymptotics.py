@@ -29,6 +29,7 @@ _ROOT_TOLERANCE: Final = 1e-5  # of the last joint step, whose error is its squa
 _BRACKET_TOLERANCE: Final = 1e-13
 _RELIABLE: Final = 1e-2  # KKT residual below which a profile value may move the bracket
 _LARGEST: Final = 1e150
+_DEEPER: Final = 1e-7  # likelihood; joint steps end within their residual squared of the minimum
 
 
 def expected_targets(level: float) -> Array:
@@ -214,29 +215,64 @@ class LimitFinder:
         return scaled - target, -log_p1 / scaled, np.maximum(residual, info[:, KKT]), valid
 
     def _minimise(self, active: Index, mu: Array, observed: bool) -> Flags:
-        """Full fits at given POI values, from the background-only fit."""
+        """Full fits at given POI values from the current parameters; whether they converged.
+
+        Where the current parameters are outside the domain the background-only ones take over:
+        adding signal to them cannot leave it.
+        """
         good = np.ones(active.size, dtype=np.bool_)
         for problem in (self.asimov, self.data) if observed else (self.asimov,):
-            problem.jobs.theta[active] = self.null[active]
-            problem.jobs.gamma[active] = self.gamma[active]
             self._pin(problem, active, mu)
-            kept = problem.status[active].copy()
+            problem.evaluate(active)
+            outside = active[~np.isfinite(problem.jobs.value[active])]
+            problem.jobs.theta[outside] = self.null[outside]
+            problem.jobs.gamma[outside] = self.gamma[outside]
+            problem.jobs.theta[outside, problem.group.poi] = problem.jobs.low[
+                outside, problem.group.poi
+            ]
             problem.minimise(active)
             good &= problem.status[active] & NOT_CONVERGED == 0
-            problem.status[active] = kept
         return good
+
+    def _deeper(self, active: Index, k: int) -> Index:
+        """Roots at which a full fit finds a deeper minimum than the joint steps followed."""
+        observed, changed = k == 5, np.zeros(active.size, dtype=np.bool_)
+        problems = (self.asimov, self.data) if observed else (self.asimov,)
+        before = []
+        for problem in problems:
+            self._move(problem, active, self.limits[active, k])
+            problem.evaluate(active)
+            before.append(problem.jobs.value[active].copy())
+        self._minimise(active, self.limits[active, k], observed)
+        for problem, value in zip(problems, before, strict=True):
+            changed |= problem.jobs.value[active] < value - _DEEPER
+            problem.evaluate(active)
+            problem.steps(active, problem.group.poi)
+        return active[changed]
 
     def _solve(self, active: Index, guess: Array, k: int, target: float) -> Array:
         """Solve for column ``k`` from ``guess``; returns the slope of the function per job."""
+        self._move(self.asimov, active, guess)
+        rises = self._iterate(active, guess, k, target, _JOINT_STEPS)
+        if self.data.group.several_minima:
+            found = active[self.found[active, k]]
+            again = self._deeper(found, k)
+            if again.size:
+                rises[again] = self._iterate(again, self.limits[again, k], k, target, 0)[again]
+        return rises
+
+    def _iterate(
+        self, active: Index, guess: Array, k: int, target: float, joint_steps: int
+    ) -> Array:
+        """Joint steps, and after that many of them full fits inside a bracket."""
         observed = k == 5
         n = self.usable.size
         mu, rises = np.zeros(n), np.zeros(n)
         mu[active] = guess
         below, above = np.zeros(n), np.full(n, np.inf)
         full = np.zeros(n, dtype=np.bool_)
-        self._move(self.asimov, active, guess)
         for step in range(_MAX_STEPS):
-            if step == _JOINT_STEPS:
+            if step == joint_steps:
                 full[active] = True
             good = np.ones(active.size, dtype=np.bool_)
             thorough = full[active]

@@ -16,6 +16,8 @@ from alp_coffea.stats.histfactory import GAUSSIAN, POISSON
 
 _MAX_FACTORS = 62  # bin factors of one channel are numbered by the bits of a signed integer
 
+_FOLDED = 0.05  # share of a histosys's bins, by size, from which on it counts as folded
+
 # Interpolation code 4 with alpha0 = 1: polynomial coefficients from value, slope and curvature at
 # +1 and -1 (CERN-OPEN-2012-016, section 4.1)
 _CODE4 = (
@@ -116,6 +118,42 @@ def _constraint_constant(model: histfactory.Model) -> float:
     return constant
 
 
+def folded_parameters(models: Sequence[histfactory.Model]) -> Index:
+    """Constrained parameters whose two variations pull in the same direction somewhere.
+
+    The likelihood then has a minimum on either side of the nominal value, and which one is the
+    deeper has to be tried out.
+    """
+    folded = set()
+    for model in models:
+        for component in model.components:
+            for factor in component.factors:
+                lo, hi = factor.lo or 1.0, factor.hi or 1.0
+                if (hi - 1.0) * (lo - 1.0) > 0.0:
+                    folded.add(factor.parameter)
+            for shift in component.shifts:
+                size = np.sum(shift.up**2 + shift.down**2)
+                if -np.sum(np.minimum(shift.up * shift.down, 0.0)) > _FOLDED * size:
+                    folded.add(shift.parameter)
+    return np.array(sorted(folded), dtype=np.int64)
+
+
+def may_have_several_minima(models: Sequence[histfactory.Model]) -> bool:
+    """Whether interpolated uncertainties act on anything but the signal.
+
+    Linear models are convex. A normsys on the signal alone only rescales the parameter of
+    interest and stays at its nominal value for any signal yield, and a histosys there deforms
+    what is a small part of the data: both keep one minimum.
+    """
+    for model in models:
+        for component in model.components:
+            scaled = any(f.parameter == model.poi for f in component.factors)
+            interpolated = component.shifts or any(f.lo is not None for f in component.factors)
+            if interpolated and not scaled:
+                return True
+    return False
+
+
 @dataclass
 class Group:
     """Points that share a structure, ready for the kernels."""
@@ -133,6 +171,8 @@ class Group:
     gamma_aux: Array  # (points, bin factors, bins)
     observed: Array  # (points, channels, bins)
     constant: Array  # (points,): what makes the constraints' likelihood pyhf's
+    folded: Index  # parameters that may have two minima
+    several_minima: bool
 
     @property
     def size(self) -> int:
@@ -236,4 +276,6 @@ def build_group(members: Sequence[int], models: Sequence[histfactory.Model]) -> 
         gamma_aux=g_aux,
         observed=observed,
         constant=np.array([_constraint_constant(m) for m in models]),
+        folded=folded_parameters(models),
+        several_minima=may_have_several_minima(models),
     )

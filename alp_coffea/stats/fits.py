@@ -7,6 +7,7 @@ influences another one, so results do not depend on how fits are distributed.
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Final
 
 import numpy as np
@@ -36,6 +37,12 @@ _MAX_HALVINGS: Final = 40
 _SUFFICIENT: Final = 1e-4  # Armijo condition
 _ROUNDING: Final = 1e-12
 _RIDGE: Final = 1e-9
+_MAX_EXPLORATIONS: Final = 4
+_STARTING_PULLS: Final = (-1.5, -0.5, 0.5, 1.5)
+_DEEPER: Final = 1e-9  # likelihood difference that makes another minimum the better one
+_STATE: Final = (
+    "theta", "gamma", "value", "nu", "gradient", "hessian", "inner", "step", "state", "info"
+)  # fmt: skip
 _BARRIERS: Final = 10.0 ** -np.arange(1.0, 12.0)
 
 
@@ -153,11 +160,58 @@ class Problem:
     def minimise(self, active: Index, *, evaluated: bool = False) -> None:
         """Minimise the active fits from their current parameters.
 
-        ``evaluated`` says that the last evaluation was there, with exact weights.
+        ``evaluated`` says that the last evaluation was there, with exact weights. Models that
+        may have several minima are fitted from several starting points.
 
         Sets ``status``, ``iterations`` and ``kkt``; ``jobs`` then holds the value, gradient and
         Hessian at the minimum, and in ``state`` which parameters are held by a bound.
         """
+        self._minimise(active, evaluated)
+        if self.group.several_minima and active.size:
+            for _ in range(_MAX_EXPLORATIONS):
+                if not self._explore(active):
+                    break
+
+    def _explore(self, active: Index) -> bool:
+        """Look for deeper minima from other starting points; whether one was found.
+
+        These are the least-squares estimate and, for folded parameters, other values of each.
+        """
+        jobs, group = self.jobs, self.group
+        kept = [getattr(jobs, name)[active].copy() for name in _STATE]
+        own = [array[active].copy() for array in (self.status, self.kkt, self.iterations)]
+        best = jobs.value[active].copy()
+        found = False
+        for start in [None, *product(group.folded, _STARTING_PULLS)]:
+            jobs.theta[active] = kept[0]
+            if start is None:
+                rows = jobs.vary[active]
+                jobs.theta[active] = np.where(rows, group.init[jobs.point[active]], kept[0])
+                self._clip(active, False)
+                self.start_from_data(active)
+            else:
+                q, pull = start
+                rows = active[jobs.vary[active, q]]
+                sigma = group.arrays.precision[jobs.point[rows], q] ** -0.5
+                value = jobs.aux[jobs.aux_row[rows], q] + pull * sigma
+                jobs.theta[rows, q] = np.clip(value, jobs.low[rows, q], jobs.high[rows, q])
+            self._minimise(active, False)
+            better = (jobs.value[active] < best - _DEEPER) & (self.kkt[active] < ACCEPTED)
+            better |= (self.kkt[active] < ACCEPTED) & ~(own[1] < ACCEPTED)
+            found = found or bool(better.any())
+            best[better] = jobs.value[active[better]]
+            for values, name in zip(kept, _STATE, strict=True):
+                values[better] = getattr(jobs, name)[active[better]]
+            for values, array in zip(own, (self.status, self.kkt, self.iterations), strict=True):
+                values[better] = array[active[better]]
+        for values, name in zip(kept, _STATE, strict=True):
+            getattr(jobs, name)[active] = values
+        for values, array in zip(own, (self.status, self.kkt, self.iterations), strict=True):
+            array[active] = values
+        return found
+
+    def _minimise(self, active: Index, evaluated: bool) -> None:
+        """Minimise from one starting point."""
         jobs = self.jobs
         self.status[active] = 0
         self.iterations[active] = 0

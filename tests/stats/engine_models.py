@@ -77,9 +77,20 @@ def window(
     }
 
 
-def random_workspace(seed: int, *, bin_factors: bool = True) -> dict[str, Any]:
-    """A workspace with one to three channels and a random choice of all modifiers."""
+def random_workspace(
+    seed: int, *, bin_factors: bool = True, folded: bool = False
+) -> dict[str, Any]:
+    """A workspace with one to three channels and a random choice of all modifiers.
+
+    ``folded`` lets both variations of a nuisance parameter go in the same direction, which
+    makes likelihoods with several minima.
+    """
     rng = np.random.default_rng(seed)
+
+    def variations(size: int) -> tuple[np.ndarray, np.ndarray]:
+        up, down = rng.normal(0.0, 0.12, (2, size))
+        return np.exp(up), np.exp(down if folded else -np.sign(up) * np.abs(down))
+
     use_lumi = rng.random() < 0.4
     channels, observations = [], []
     parameters: list[dict[str, Any]] = [{"name": "mu", "bounds": [[0.0, 100.0]], "inits": [0.5]}]
@@ -103,13 +114,13 @@ def random_workspace(seed: int, *, bin_factors: bool = True) -> dict[str, Any]:
                 modifiers.append({"name": "lumi", "type": "lumi", "data": None})
             for name in ("syst_a", "syst_b", f"own_{c}"):
                 if rng.random() < 0.35:
-                    up, down = np.exp(rng.normal(0.0, 0.12, 2) + np.array([0.05, -0.05]))
+                    hi, lo = (float(factor[0]) for factor in variations(1))
                     modifiers.append(
-                        {"name": name, "type": "normsys", "data": {"hi": up, "lo": down}}
+                        {"name": name, "type": "normsys", "data": {"hi": hi, "lo": lo}}
                     )
             for name in ("syst_a", "shape"):
                 if rng.random() < 0.3:
-                    up, down = (data * np.exp(rng.normal(0.0, 0.1, bins)) for _ in range(2))
+                    up, down = (data * factor for factor in variations(bins))
                     modifiers.append(
                         {
                             "name": name,
