@@ -123,6 +123,11 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on without files that cannot be used, with the luminosity that is left",
     )
+    run.add_argument(
+        "--unblind",
+        action="store_true",
+        help="show all data whatever the analysis says under 'blinding'; recorded in the manifest",
+    )
     run.add_argument("--seed", type=int, default=0, help="of the simulation with --demo")
     run.add_argument("--dry-run", action="store_true", help="show what would be read, and stop")
 
@@ -163,6 +168,7 @@ def _run(arguments: argparse.Namespace) -> int:
         limit_files=arguments.limit_files,
         limit_chunks=arguments.limit_chunks,
         allow_missing=arguments.allow_missing,
+        unblind=arguments.unblind,
         command=shlex.join(["alp-coffea", *sys.argv[1:]]),
     )
     with _progress() as progress:

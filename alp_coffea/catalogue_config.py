@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from alp_coffea.conversion_settings import ConversionSettings
 from alp_coffea.errors import ConfigurationError
-from alp_coffea.yaml_models import Model, absolute, expand_variables, load
+from alp_coffea.yaml_models import Model, absolute, as_tuple, expand_variables, load
 
 Kind = Literal["data", "background", "signal"]
 
@@ -104,10 +104,6 @@ class Simulate(Model):
         return self
 
 
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
 class Sample(Model):
     """One sample of a catalogue.
 
@@ -124,8 +120,8 @@ class Sample(Model):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
     kind: Kind
-    files: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ()
-    friends: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ()
+    files: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
+    friends: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
     tree: str = "events"
     conversion: ConversionSettings = ConversionSettings()
     campaign: str = ""
@@ -207,7 +203,8 @@ def _expand_masses(samples: Any) -> Any:
             copy["mass"] = float(mass)
             copy["name"] = rest["name"].replace("{mass}", f"{mass:.4f}")
             files = rest.get("files", [])
-            copy["files"] = [str(f).replace("{mass}", f"{mass:.4f}") for f in _as_list(files)]
+            listed = files if isinstance(files, list) else [files]
+            copy["files"] = [str(f).replace("{mass}", f"{mass:.4f}") for f in listed]
             if isinstance(rest.get("simulate"), dict) and isinstance(
                 rest["simulate"].get("seed", 1), int
             ):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import BeforeValidator, Field, PositiveFloat, model_validator
 
 from alp_coffea.catalogue_config import (
     BeamSettings,
@@ -21,14 +21,16 @@ from alp_coffea.catalogue_config import (
     Simulate,
     dump_catalogue,
     load_catalogue,
+    load_catalogues,
 )
-from alp_coffea.yaml_models import Model, absolute, expand_variables, load, parse
+from alp_coffea.yaml_models import Model, absolute, as_tuple, expand_variables, load, parse
 
 __all__ = [
     "DEFINITIONS",
     "ENERGY_SETS",
     "Analysis",
     "BeamSettings",
+    "Blinding",
     "Catalogue",
     "CrossSection",
     "Definition",
@@ -46,6 +48,7 @@ __all__ = [
     "efficiency_uncertainty",
     "load_analysis",
     "load_catalogue",
+    "load_catalogues",
     "parse",
 ]
 
@@ -136,14 +139,29 @@ class Scan(Model):
         return _row_at(rows, mass)
 
 
+class Blinding(Model):
+    """What may be seen of data, see ``alp_coffea.events.blinding``.
+
+    ``fraction`` and ``seed`` choose the share of events that is seen, or left out.
+    """
+
+    policy: Literal["none", "fraction", "exclude_fraction", "sideband", "full"] = "none"
+    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    seed: int = 0
+
+
 class Analysis(Model):
-    """What is done with a catalogue."""
+    """What is done with a catalogue, or with those of several campaigns.
+
+    ``luminosity`` [1/pb] is used instead of what the data samples say.
+    """
 
     title: str = ""
-    catalogue: str
+    catalogue: Annotated[tuple[str, ...], BeforeValidator(as_tuple), Field(min_length=1)]
     processor: str
     options: dict[str, Any] = Field(default_factory=dict)
     luminosity: PositiveFloat | None = None
+    blinding: Blinding = Blinding()
     scan: Scan = Scan()
     published_limits: tuple[str, ...] = ()
 
@@ -172,7 +190,9 @@ def load_analysis(path: str | Path) -> Analysis:
     base = path.resolve().parent
     return analysis.model_copy(
         update={
-            "catalogue": absolute(expand_variables(analysis.catalogue, path), base),
+            "catalogue": tuple(
+                absolute(expand_variables(p, path), base) for p in analysis.catalogue
+            ),
             "published_limits": tuple(
                 absolute(expand_variables(p, path), base) for p in analysis.published_limits
             ),

@@ -15,15 +15,26 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import alp_coffea
 from alp_coffea.builtin import builtin_folder
-from alp_coffea.config import Analysis, Catalogue, Sample, load_analysis, load_catalogue
+from alp_coffea.config import (
+    Analysis,
+    Blinding,
+    Catalogue,
+    Sample,
+    load_analysis,
+    load_catalogues,
+)
 from alp_coffea.errors import ConfigurationError, InputError, suggest
-from alp_coffea.events.datasets import FileRecord, covered_fraction, open_catalogue
+from alp_coffea.events.blinding import check_sideband, luminosity_fraction
+from alp_coffea.events.datasets import FileRecord, open_catalogue
+from alp_coffea.events.ledger import IdentityCheck, check_identities
+from alp_coffea.events.luminosity import Coverage, Luminosities, coverage
+from alp_coffea.events.weights import scale
 from alp_coffea.execution import load_processor, process_files
 from alp_coffea.execution.running import ExecutorName
 from alp_coffea.figures import write_figures
@@ -58,6 +69,7 @@ class Options:
     limit_files: int | None = None
     limit_chunks: int | None = None
     allow_missing: bool = False
+    unblind: bool = False
     command: str = ""
 
 
@@ -90,7 +102,7 @@ def run_analysis(
     """
     path = find_analysis(analysis)
     settings = load_analysis(path)
-    samples = load_catalogue(catalogue or settings.catalogue)
+    samples = _catalogue(settings, catalogue)
     job = _Job(path, settings, samples, Path(out), options or Options(), progress)
     job.out.mkdir(parents=True, exist_ok=True)
     for stage in STAGES:
@@ -114,6 +126,10 @@ def find_analysis(name: Path | str) -> Path:
     return known[str(name)]
 
 
+def _catalogue(settings: Analysis, catalogue: Path | str | None) -> Catalogue:
+    return load_catalogues(settings.catalogue if catalogue is None else [catalogue])
+
+
 @dataclass
 class _Job:
     """What the stages of one run share."""
@@ -124,7 +140,7 @@ class _Job:
     out: Path
     options: Options
     progress: Progress | None
-    timings: dict[str, dict[str, str]] = field(default_factory=dict)
+    identities: IdentityCheck | None = None
 
     @property
     def beams(self) -> Beams:
@@ -152,6 +168,11 @@ class _Job:
         write_json(manifest, self.out / "manifest.json")
 
     @property
+    def blinding(self) -> Blinding:
+        """What may be seen of data, after the option that unblinds."""
+        return Blinding() if self.options.unblind else self.analysis.blinding
+
+    @property
     def fingerprint(self) -> str:
         """Hash of everything the histograms depend on, except the files' contents."""
         return _hash(
@@ -160,6 +181,7 @@ class _Job:
                 "processor": self.analysis.processor,
                 "options": self.analysis.options,
                 "limits": [self.options.limit_files, self.options.limit_chunks],
+                "blinding": self.blinding.model_dump(mode="json"),
             }
         )
 
@@ -171,7 +193,7 @@ def plan(
     settings = load_analysis(find_analysis(analysis))
     options = options or Options()
     return open_catalogue(
-        load_catalogue(catalogue or settings.catalogue),
+        _catalogue(settings, catalogue),
         allow_missing=options.allow_missing,
         limit_files=options.limit_files,
     )
@@ -188,19 +210,34 @@ def _process(job: _Job) -> None:
                 f"catalogue of {job.path}: sample '{sample.name}' is described, not made yet; run "
                 "'alp-coffea simulate CATALOGUE -o FOLDER' and use FOLDER/catalogue.yaml"
             )
-    records = open_catalogue(
-        job.catalogue, allow_missing=options.allow_missing, limit_files=options.limit_files
-    )
     processor = load_processor(
         job.analysis.processor, job.analysis.options, beams=job.beams, base=job.path.parent
     )
+    check_sideband(job.blinding, processor)
+    records = open_catalogue(
+        job.catalogue,
+        allow_missing=options.allow_missing,
+        limit_files=options.limit_files,
+        cache=job.out / "cache",
+        workers=options.workers or os.cpu_count() or 1,
+        progress=job.report("convert"),
+    )
+    job.identities = check_identities(
+        records, job.catalogue.samples, allow_missing=options.allow_missing
+    )
+    if job.blinding.policy == "full":
+        data = {sample.name for sample in job.catalogue.of_kind("data")}
+        for record in records:
+            if record.sample in data and record.status == "pending":
+                record.status, record.reason = "blinded", "data are fully blinded"
     # written first, so that an interrupted run says what it was
     _write_manifest(job, records)
     try:
         output = process_files(
             processor,
-            records,
+            [record for record in records if record.status != "blinded"],
             job.catalogue,
+            blinding=job.blinding,
             executor=options.executor,
             workers=options.workers,
             chunksize=options.chunksize,
@@ -222,9 +259,9 @@ def _process(job: _Job) -> None:
 def _write_manifest(
     job: _Job, records: Sequence[FileRecord], counts: Mapping[str, Any] | None = None
 ) -> None:
-    luminosity = job.analysis.luminosity or sum(
-        (sample.luminosity or 0.0) * covered_fraction(records, sample.name)
-        for sample in job.catalogue.of_kind("data")
+    covered = {sample.name: coverage(sample, records) for sample in job.catalogue.samples}
+    luminosities = Luminosities.of(
+        job.catalogue, covered, job.blinding, projected=job.analysis.luminosity
     )
     manifest = {
         "format": "alp_coffea manifest 1",
@@ -250,33 +287,56 @@ def _write_manifest(
             "chunksize": job.options.chunksize,
         },
         "synthetic": any(sample.synthetic for sample in job.catalogue.samples),
-        "luminosity": luminosity,
-        "samples": [_sample_row(sample, records, luminosity) for sample in job.catalogue.samples],
+        "luminosity": luminosities.total,
+        "campaigns": dict(luminosities.by_campaign),
+        "blinding": {
+            **job.blinding.model_dump(mode="json"),
+            "unblinded": job.options.unblind,
+            "luminosity_fraction": luminosity_fraction(job.blinding),
+        },
+        "samples": [
+            _sample_row(sample, covered[sample.name], luminosities)
+            for sample in job.catalogue.samples
+        ],
         "counts": counts or {},
-        "ledger": [{**record.to_json(), "path": _without_home(record.path)} for record in records],
+        "ledger": [_ledger_row(record) for record in records],
+        "identities": job.identities and job.identities.to_json(),
         "stages": {},
         "input_complete": all(
-            record.status == "done" and record.read == record.expected for record in records
+            record.status == "blinded"
+            or (record.status == "done" and record.read == record.expected)
+            for record in records
         ),
         "complete": False,
     }
     write_json(manifest, job.out / "manifest.json")
 
 
-def _sample_row(sample: Sample, records: Sequence[FileRecord], luminosity: float) -> dict[str, Any]:
-    covered = covered_fraction(records, sample.name)
-    equivalent = sample.equivalent_luminosity
-    available = None if equivalent is None else equivalent * covered
+def _ledger_row(record: FileRecord) -> dict[str, Any]:
+    row = {**record.to_json(), "path": _without_home(record.path)}
+    if record.conversion is not None:
+        sources = record.conversion["sources"]
+        row["conversion"] = {
+            **record.conversion,
+            "sources": [{**source, "path": _without_home(source["path"])} for source in sources],
+        }
+    return row
+
+
+def _sample_row(sample: Sample, covered: Coverage, luminosities: Luminosities) -> dict[str, Any]:
     return {
         "name": sample.name,
         "kind": sample.kind,
+        "campaign": sample.campaign,
         "mass": sample.mass,
         "coupling": sample.coupling if sample.kind == "signal" else None,
         "cross_section": sample.cross_section and sample.cross_section.model_dump(mode="json"),
-        "luminosity": equivalent,
-        "covered_fraction": covered,
-        "covered_luminosity": available,
-        "scale": luminosity / available if available else None,
+        "luminosity": covered.recorded,
+        "covered_fraction": covered.fraction,
+        "covered_luminosity": covered.covered,
+        "runs": covered.runs,
+        "note": covered.note,
+        "scale": scale(luminosities.of_sample(sample), covered.covered),
         "synthetic": sample.synthetic,
     }
 
@@ -286,16 +346,7 @@ def _sample_row(sample: Sample, records: Sequence[FileRecord], luminosity: float
 
 def _model(job: _Job) -> None:
     run = _processed(job)
-    samples = [
-        SignalSample(
-            mass=row["mass"],
-            coupling=row["coupling"],
-            luminosity=row["covered_luminosity"],
-            histogram=run.histograms[f"{row['name']}/mass"],
-        )
-        for row in run.samples.values()
-        if row["kind"] == "signal" and row["covered_luminosity"]
-    ]
+    samples = _signal_samples(run)
     if not samples:
         raise ConfigurationError(f"{job.path}: the catalogue has no signal sample to model")
     model = fit_signal(
@@ -305,6 +356,34 @@ def _model(job: _Job) -> None:
         progress=job.report("model"),
     )
     model.save(job.out / "signal_model.json")
+
+
+def _signal_samples(run: Run) -> list[SignalSample]:
+    """One sample per mass; those of several campaigns added, each scaled to its data."""
+    rows: dict[float, list[dict[str, Any]]] = {}
+    for row in run.samples.values():
+        if row["kind"] == "signal" and row["covered_luminosity"]:
+            rows.setdefault(row["mass"], []).append(row)
+    samples: list[SignalSample] = []
+    for mass, alike in rows.items():
+        histograms = [run.histograms[f"{row['name']}/mass"] for row in alike]
+        luminosity = alike[0]["covered_luminosity"]
+        if len(alike) > 1 or alike[0]["campaign"]:
+            names = ", ".join(row["name"] for row in alike)
+            if len({row["coupling"] for row in alike}) > 1:
+                raise ConfigurationError(f"signal samples {names} have different couplings")
+            campaigns = sorted(row["campaign"] for row in alike)
+            if campaigns != sorted(run.manifest["campaigns"]):
+                raise ConfigurationError(
+                    f"signal samples {names} at {mass:g} GeV: every campaign with data "
+                    f"({', '.join(run.manifest['campaigns'])}) needs exactly one"
+                )
+            histograms = [h * row["scale"] for h, row in zip(histograms, alike, strict=True)]
+            luminosity = run.luminosity
+        samples.append(
+            SignalSample(mass, alike[0]["coupling"], luminosity, sum(histograms[1:], histograms[0]))
+        )
+    return samples
 
 
 def _processed(job: _Job) -> Run:

@@ -47,6 +47,11 @@ def expand_variables(text: str, where: Path) -> str:
     return re.sub(r"\$\{(\w+)\}", value, text)
 
 
+def as_tuple(value: Any) -> Any:
+    """A single text where a list of them is expected."""
+    return (value,) if isinstance(value, str) else value
+
+
 def absolute(path: str, base: Path) -> str:
     """A path relative to ``base``, unless it is absolute or a URL."""
     return path if "://" in path or Path(path).is_absolute() else str(base / path)

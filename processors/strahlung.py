@@ -21,7 +21,6 @@ from alp_coffea.events.candidates import (
     AwkwardTriples,
     FlatPhotons,
     PhotonTriples,
-    event_weight,
 )
 from alp_coffea.events.histograms import (
     Variable,
@@ -30,6 +29,7 @@ from alp_coffea.events.histograms import (
     variable_histogram,
 )
 from alp_coffea.events.selection import Cutflow, Selection
+from alp_coffea.events.weights import event_weight
 from alp_coffea.physics import kinematics as kin
 from alp_coffea.physics.beams import Beams
 

@@ -283,11 +283,3 @@ class AwkwardTriples(PhotonTriples):
     @cached_property
     def timing_chi(self) -> Array:
         return np.asarray(kin.timing_chi(self.clusterTiming, self.clusterErrorTiming))
-
-
-def event_weight(events: ak.Array) -> Array:
-    """Generator weights (n,): the branch that the catalogue names, else one."""
-    name = events.metadata["event_weight"]
-    if name is None:
-        return np.ones(len(events))
-    return np.asarray(ak.to_numpy(events[name]), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""From a catalogue to readable files: globs, entry counts, identities, and weights.
+"""From a catalogue to readable files: globs, conversion, entry counts and identities.
 
 Every file is opened once, on its own, before anything runs: what it holds is counted
 independently of what is processed later, so that a loss cannot hide.
@@ -8,29 +8,39 @@ from __future__ import annotations
 
 import glob
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-import pyarrow
+import fsspec
 import pyarrow.parquet
-import uproot
 
-from alp_coffea.config import Catalogue, Sample
+from alp_coffea.catalogue_config import Catalogue, Sample
 from alp_coffea.errors import (
     ConfigurationError,
     EmptyFileError,
     InputError,
     MissingFileError,
-    MissingTreeError,
     UnreadableFileError,
     suggest,
 )
+from alp_coffea.events.conversion_cache import canonical_files, friend_groups, is_foreign
+from alp_coffea.events.opening import (
+    CANONICAL_PREFIXES,
+    file_identity,
+    open_root,
+    open_tree,
+    readable,
+)
 
-Status = Literal["pending", "done", "partial", "unusable"]
+#: ``blinded``: data that are counted but not processed.
+Status = Literal["pending", "done", "partial", "blinded", "unusable"]
+
+_PARQUET: Final = (".parquet", ".pq")
+_HINT: Final = "(--allow-missing goes on without it)"
 
 
 @dataclass
@@ -39,6 +49,8 @@ class FileRecord:
 
     ``expected`` entries were counted when the file was first opened; ``read`` and ``selected``
     are filled while processing (``selected`` stays None for processors that do not report it).
+    ``conversion`` tells what a file in another layout was made of, ``path`` being the converted
+    one. ``runs`` are entries by (experiment, run), once the identities were read.
     """
 
     sample: str
@@ -51,66 +63,96 @@ class FileRecord:
     selected: int | None = None
     status: Status = "pending"
     reason: str = ""
+    conversion: dict[str, Any] | None = None
     branches: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
+    runs: dict[tuple[int, int], int] = field(default_factory=dict, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """The ledger line as plain data (branch names left out)."""
-        row = asdict(self)
-        del row["branches"]
-        return row
+        """The ledger line as plain data, without branch names and runs."""
+        names = [item.name for item in fields(self) if item.name not in ("branches", "runs")]
+        return {name: getattr(self, name) for name in names}
 
     @property
     def is_parquet(self) -> bool:
         """Whether the file is parquet, judged by its ending."""
-        return self.path.endswith((".parquet", ".pq"))
+        return self.path.endswith(_PARQUET)
 
 
 def open_catalogue(
-    catalogue: Catalogue, *, allow_missing: bool = False, limit_files: int | None = None
+    catalogue: Catalogue,
+    *,
+    allow_missing: bool = False,
+    limit_files: int | None = None,
+    cache: Path | None = None,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[FileRecord]:
     """Open every file of a catalogue once; count entries and take its identity.
 
     Files come sorted by sample (the catalogue's order) and path. With ``allow_missing`` a file
     that cannot be used gets status ``unusable`` and its reason; otherwise the first one raises.
 
+    Parameters
+    ----------
+    limit_files
+        Files per sample.
+    cache
+        Folder for what files in basf2's own layouts are converted to. None leaves them as they
+        are, with a reason that says so.
+    workers, progress
+        Processes that convert, and a callback for (files converted, files to convert).
+
     Raises
     ------
     MissingFileError, UnreadableFileError, MissingTreeError, EmptyFileError
         Naming file and tree.
     ConfigurationError
-        When one file is listed twice.
+        When one file, or a copy of it, is listed twice, or a simulated sample has more events
+        than were generated.
     """
     records: list[FileRecord] = []
     for sample in catalogue.samples:
         records += _resolve(sample, allow_missing)[:limit_files]
-    _refuse_duplicates(records)
+    _refuse_repeated_paths(records)
     with ThreadPoolExecutor(max_workers=8) as pool:  # opening is waiting, mostly
         failures = list(pool.map(_open_or_error, records))
+    _convert(catalogue, records, failures, cache, workers, progress)
     for record, failure in zip(records, failures, strict=True):
         if failure is not None:
             if not allow_missing:
                 raise failure
             record.status, record.reason = "unusable", str(failure)
+    _refuse_copies(records)
+    _check_generated(catalogue, records)
     return records
+
+
+# --- which files -------------------------------------------------------------------------------
 
 
 def _resolve(sample: Sample, allow_missing: bool) -> list[FileRecord]:
     records = []
     for pattern in sample.files:
-        # pathlib cannot glob an absolute pattern
-        local = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
-        paths = [pattern] if "://" in pattern else local
-        if not paths:
-            near = suggest(
-                Path(pattern).name,
-                [p.name for p in Path(pattern).parent.glob("*")],
+        try:
+            paths = _matches(pattern)
+        except InputError as error:
+            problem = f"sample '{sample.name}': {error}"
+            if not allow_missing:
+                raise type(error)(f"{problem} {_HINT}") from error
+            paths = []
+        else:
+            folder = Path(pattern).parent
+            near = (
+                ""
+                if "://" in pattern
+                else suggest(Path(pattern).name, [p.name for p in folder.glob("*")])
             )
             problem = f"sample '{sample.name}': no file matches '{pattern}'{near}"
-            if not allow_missing:
+            if not paths and not allow_missing:
                 raise MissingFileError(
-                    f"{problem}. Check the path in the catalogue (globs are relative to it), "
-                    "or pass --allow-missing to go on without it"
+                    f"{problem}. Check the path in the catalogue (globs are relative to it) {_HINT}"
                 )
+        if not paths:
             records.append(
                 FileRecord(sample.name, pattern, sample.tree, status="unusable", reason=problem)
             )
@@ -118,7 +160,18 @@ def _resolve(sample: Sample, allow_missing: bool) -> list[FileRecord]:
     return records
 
 
-def _refuse_duplicates(records: Iterable[FileRecord]) -> None:
+def _matches(pattern: str) -> list[str]:
+    if "://" not in pattern:
+        # pathlib cannot glob an absolute pattern
+        return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
+    if not glob.has_magic(pattern):
+        return [pattern]
+    with readable(pattern):
+        system, path = fsspec.core.url_to_fs(pattern)
+        return sorted(system.unstrip_protocol(name) for name in system.glob(path))
+
+
+def _refuse_repeated_paths(records: Iterable[FileRecord]) -> None:
     seen: dict[str, FileRecord] = {}
     for record in records:
         key = record.path if "://" in record.path else str(Path(record.path).resolve())
@@ -130,6 +183,40 @@ def _refuse_duplicates(records: Iterable[FileRecord]) -> None:
         seen[key] = record
 
 
+def _refuse_copies(records: Iterable[FileRecord]) -> None:
+    """The same content under two names, in one sample or two."""
+    seen: dict[tuple[str, str], FileRecord] = {}
+    for record in records:
+        if not record.identity or record.status == "unusable":
+            continue
+        other = seen.setdefault((record.identity, record.tree), record)
+        if other is not record:
+            raise ConfigurationError(
+                f"{_source(record)} (sample '{record.sample}') is a copy of {_source(other)} "
+                f"(sample '{other.sample}', identity {record.identity}); its events would count "
+                "twice. Remove one"
+            )
+
+
+def _source(record: FileRecord) -> str:
+    if record.conversion is None:
+        return record.path
+    return str(record.conversion["sources"][0]["path"])
+
+
+def _check_generated(catalogue: Catalogue, records: Sequence[FileRecord]) -> None:
+    for sample in catalogue.samples:
+        entries = sum(record.expected for record in records if record.sample == sample.name)
+        if sample.generated_events is not None and entries > sample.generated_events:
+            raise ConfigurationError(
+                f"sample '{sample.name}': its files have {entries} events, but 'generated_events' "
+                f"is {sample.generated_events}. Correct it: the luminosity follows from it"
+            )
+
+
+# --- opening -----------------------------------------------------------------------------------
+
+
 def _open_or_error(record: FileRecord) -> InputError | None:
     if record.status == "unusable":
         return MissingFileError(record.reason)
@@ -138,62 +225,33 @@ def _open_or_error(record: FileRecord) -> InputError | None:
             _open_parquet(record)
         else:
             _open_root(record)
+        if record.expected == 0:
+            raise EmptyFileError(
+                f"{record.path}: tree '{record.tree}' has no entries; remove the file from the "
+                "catalogue"
+            )
     except InputError as error:
-        return error
-    if record.expected == 0:
-        return EmptyFileError(
-            f"{record.path}: tree '{record.tree}' has no entries (sample '{record.sample}'). "
-            "Remove the file from the catalogue, or pass --allow-missing"
-        )
+        return _named(error, record.sample)
     return None
 
 
-@contextmanager
-def _readable(record: FileRecord) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise MissingFileError(f"{record.path}: no such file") from error
-    except PermissionError as error:
-        raise UnreadableFileError(f"{record.path}: permission denied") from error
-    # decoding a damaged file can raise nearly anything: it is named and passed on
-    except Exception as error:
-        if isinstance(error, InputError):
-            raise
-        raise UnreadableFileError(
-            f"{record.path} (sample '{record.sample}') cannot be read as "
-            f"{'parquet' if record.is_parquet else 'ROOT'}: {type(error).__name__}: "
-            f"{str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}. "
-            "It may be truncated or not such a file; copy it again, or pass --allow-missing"
-        ) from error
-
-
 def _open_root(record: FileRecord) -> None:
-    with _readable(record), uproot.open(record.path) as file:
+    with open_root(record.path) as file:
         record.size = _size(record.path)
-        end = file.file.fEND  # where the header says that the file ends
-        if "://" not in record.path and record.size < end:
+        end = int(file.file.fEND)  # where the header says that the file ends
+        if 0 < record.size < end:
             raise UnreadableFileError(
-                f"{record.path} (sample '{record.sample}') is truncated: {record.size} of {end} "
-                "bytes are there. Copy it again, or pass --allow-missing"
+                f"{record.path} is truncated: {record.size} of {end} bytes are there; copy it again"
             )
-        trees = file.keys(recursive=True, cycle=False, filter_classname=["TTree", "ROOT::RNTuple"])
-        if record.tree not in trees:
-            found = ", ".join(sorted(set(trees))) or "no tree at all"
-            raise MissingTreeError(
-                f"{record.path}: no tree '{record.tree}'{suggest(record.tree, trees)} "
-                f"(sample '{record.sample}'). The file has: {found}. Set 'tree' of the sample"
-            )
-        tree = file[record.tree]
-        record.branches = frozenset(tree.keys(recursive=False))
-        record.expected = int(tree.num_entries)
-        keys = file.keys(recursive=False, cycle=False)
-        digest = str(file["content_digest"]) if "content_digest" in keys else ""
-        record.identity = digest or str(file.file.uuid)
+        tree = open_tree(file, record.tree, record.path)
+        with readable(record.path, f"tree '{record.tree}'"):
+            record.branches = frozenset(tree.keys(recursive=False))
+            record.expected = int(tree.num_entries)
+        record.identity = file_identity(file, record.path)
 
 
 def _open_parquet(record: FileRecord) -> None:
-    with _readable(record), pyarrow.parquet.ParquetFile(record.path) as file:
+    with open_parquet(record.path) as file:
         record.branches = frozenset(file.schema_arrow.names)
         record.expected = file.metadata.num_rows
         metadata = file.metadata.metadata or {}
@@ -205,8 +263,94 @@ def _open_parquet(record: FileRecord) -> None:
         record.size = _size(record.path)
 
 
+@contextmanager
+def open_parquet(path: str) -> Iterator[pyarrow.parquet.ParquetFile]:
+    """An open local or remote parquet file. Raises MissingFileError or UnreadableFileError."""
+    with ExitStack() as stack:
+        with readable(path):
+            # fsspec opens local paths as well
+            stream = stack.enter_context(fsspec.open(path, "rb"))
+            file = stack.enter_context(pyarrow.parquet.ParquetFile(stream))
+        yield file
+
+
 def _size(path: str) -> int:
-    return 0 if "://" in path else Path(path).stat().st_size
+    """Size in bytes; 0 where a server does not tell."""
+    with readable(path):
+        if "://" not in path:
+            return Path(path).stat().st_size
+        system, name = fsspec.core.url_to_fs(path)
+        return int(system.info(name).get("size") or 0)
+
+
+# --- other layouts -----------------------------------------------------------------------------
+
+
+def _convert(
+    catalogue: Catalogue,
+    records: list[FileRecord],
+    failures: list[InputError | None],
+    cache: Path | None,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Replace files in basf2's own layouts by what they are converted to."""
+    for sample in catalogue.samples:
+        foreign = [
+            number
+            for number, record in enumerate(records)
+            if record.sample == sample.name
+            and record.status != "unusable"
+            and not record.is_parquet
+            and not any(branch.startswith(CANONICAL_PREFIXES) for branch in record.branches)
+        ]
+        if not foreign:
+            continue
+        paths = [records[number].path for number in foreign]
+        if cache is None:
+            for number in foreign:
+                if _is_foreign(records[number].path):
+                    failures[number] = None
+                    records[number].reason = "in basf2's own layout: to be converted"
+            continue
+        groups = friend_groups(paths, sample.friends)
+        converted = canonical_files(
+            groups, cache, sample.conversion, workers=workers, progress=progress
+        )
+        for number, result in zip(foreign, converted, strict=True):
+            record = records[number]
+            if isinstance(result.error, InputError):
+                failures[number] = _named(result.error, sample.name)
+            elif result.error is not None:  # settings that fit no file
+                raise ConfigurationError(f"sample '{sample.name}': {result.error}")
+            elif result.report is not None:
+                record.path = result.path
+                failures[number] = _open_or_error(record)
+                # column lists stay in the converted file
+                report = result.report.to_json()
+                del report["columns"], report["unused"]
+                record.conversion = report
+
+
+def _is_foreign(path: str) -> bool:
+    try:
+        return is_foreign(path)
+    except InputError:  # named when it was opened
+        return False
+
+
+def _named(error: InputError, sample: str) -> InputError:
+    return type(error)(f"sample '{sample}': {error} {_HINT}")
+
+
+# --- coverage ----------------------------------------------------------------------------------
+
+
+def read_fraction(record: FileRecord) -> float:
+    """Share of a file's entries that was read; 1 for blinded data, which could be."""
+    if record.status == "blinded":
+        return 1.0
+    return record.read / record.expected if record.expected else 0.0
 
 
 def covered_fraction(records: Sequence[FileRecord], sample: str) -> float:
@@ -220,4 +364,4 @@ def covered_fraction(records: Sequence[FileRecord], sample: str) -> float:
         return 0.0
     mean = sum(counted) / len(counted)
     expected = sum(record.expected or mean for record in rows)
-    return sum(record.read for record in rows) / expected
+    return sum(record.expected * read_fraction(record) for record in rows) / expected

@@ -13,6 +13,7 @@ from coffea.processor.executor import WorkItem
 from alp_coffea.config import Catalogue
 from alp_coffea.errors import UnreadableFileError
 from alp_coffea.events.datasets import FileRecord
+from alp_coffea.events.weights import weight_field
 from alp_coffea.execution.checkpoints import Record, Store
 
 Range = tuple[int, int]
@@ -50,7 +51,7 @@ def plan_files(
         sample.name: {
             "kind": sample.kind,
             "mass": sample.mass,
-            "event_weight": sample.event_weight,
+            "event_weight": weight_field(sample.event_weight),
         }
         for sample in catalogue.samples
     }

@@ -28,11 +28,14 @@ import alp_coffea
 from alp_coffea.config import Sample
 from alp_coffea.errors import ProcessorError
 from alp_coffea.events.datasets import FileRecord
+from alp_coffea.events.reading import Reading
 from alp_coffea.execution import encoding
 
 _PACKAGE: Final = "alp_coffea"
 #: Modules of ours that shape every result without being imported by a processor.
-_ALWAYS: Final = (f"{_PACKAGE}.events.schema", f"{_PACKAGE}.execution.encoding")
+_ALWAYS: Final = tuple(
+    f"{_PACKAGE}.{name}" for name in ("events.schema", "events.reading", "execution.encoding")
+)
 
 
 def digest(content: Any) -> str:
@@ -46,7 +49,9 @@ def file_digest(record: FileRecord) -> str:
     return digest([record.sample, record.tree, record.identity, record.size, record.expected])
 
 
-def code_digests(processor: ProcessorABC, samples: Iterable[Sample]) -> dict[str, str]:
+def code_digests(
+    processor: ProcessorABC, samples: Iterable[Sample], readings: Mapping[str, Reading]
+) -> dict[str, str]:
     """Code part of the key, by sample name.
 
     Raises ProcessorError if an attribute of the processor cannot be written down.
@@ -59,7 +64,15 @@ def code_digests(processor: ProcessorABC, samples: Iterable[Sample]) -> dict[str
         _describe(processor.__dict__, "processor", ()),
     ]
     return {
-        sample.name: digest([common, sample.kind, sample.mass, sample.event_weight])
+        sample.name: digest(
+            [
+                common,
+                sample.kind,
+                sample.mass,
+                sample.event_weight,
+                readings[sample.name].describe(),
+            ]
+        )
         for sample in samples
     }
 

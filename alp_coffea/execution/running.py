@@ -15,10 +15,13 @@ from typing import Any, Final, Literal, get_args
 from coffea.processor import ProcessorABC, Runner
 from coffea.processor.executor import WorkItem
 
-from alp_coffea.config import Catalogue
+from alp_coffea.config import Blinding, Catalogue
 from alp_coffea.errors import ConfigurationError, IncompleteRunError
+from alp_coffea.events.blinding import check_sideband
 from alp_coffea.events.datasets import FileRecord
+from alp_coffea.events.reading import readings
 from alp_coffea.events.schema import AlpSchema, check_fields
+from alp_coffea.events.weights import weight_branch
 from alp_coffea.execution.checkpoints import Store
 from alp_coffea.execution.chunks import FilePlan, plan_files
 from alp_coffea.execution.engines import Engine, Iterative, LocalProcesses
@@ -45,6 +48,7 @@ def process_files(
     checkpoints: Path | None = None,
     fresh: bool = False,
     allow_missing: bool = False,
+    blinding: Blinding | None = None,
     progress: Callable[[int, int], None] | None = None,
     update: Update | None = None,
 ) -> Output:
@@ -71,6 +75,8 @@ def process_files(
     allow_missing
         Return the result although entries could not be read; files they belong to get status
         ``partial`` and a reason.
+    blinding
+        What the processor may see of data samples; by default everything.
 
     Returns
     -------
@@ -93,7 +99,10 @@ def process_files(
             + "; ".join(record.reason for record in records if record.reason)
         )
     _check_declared_fields(processor, usable, catalogue)
-    codes = code_digests(processor, catalogue.samples)
+    if blinding is not None:
+        check_sideband(blinding, processor)
+    rules = readings(catalogue.samples, blinding)
+    codes = code_digests(processor, catalogue.samples, rules)
     keys = {record.path: (codes[record.sample], file_digest(record)) for record in usable}
     _refuse_copies(usable, keys)
     with _store(checkpoints, fresh, keys) as store, _engine(executor, workers) as engine:
@@ -103,7 +112,7 @@ def process_files(
         todo = [piece for plan in plans for piece in plan.pieces if isinstance(piece, WorkItem)]
         status = Status(sum(plan.stop for plan in plans), len(todo), stale=store.stale)
         work = Work(engine, store, plans, status, _call_both(progress, update))
-        chunk = ChunkFunction(processor, store.folder, store.run)
+        chunk = ChunkFunction(processor, rules, store.folder, store.run)
         for parquet in (False, True):
             items = [item for item in todo if _is_parquet(item.filename) == parquet]
             if items:
@@ -238,8 +247,8 @@ def _check_declared_fields(
         needed = list(getattr(processor, "uses", ()))
         if sample.kind == "signal":
             needed += getattr(processor, "uses_truth", ())
-        if sample.event_weight is not None:
-            needed.append(sample.event_weight)
+        if (branch := weight_branch(sample.event_weight)) is not None:
+            needed.append(branch)
         check_fields(
             needed,
             record.branches,

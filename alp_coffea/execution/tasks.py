@@ -9,7 +9,7 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,7 @@ from alp_coffea.errors import (
     ProcessorError,
     UnreadableFileError,
 )
+from alp_coffea.events.reading import Reading
 from alp_coffea.execution import checkpoints
 from alp_coffea.execution.checkpoints import Kind, Record
 from alp_coffea.execution.chunks import describe, signature
@@ -65,8 +66,11 @@ def _unpack(code: bytes) -> Any:
 class ChunkFunction:
     """What coffea's Runner calls with the events of a chunk: process, write down, report."""
 
-    def __init__(self, processor: ProcessorABC, folder: Path, run: str) -> None:
+    def __init__(
+        self, processor: ProcessorABC, readings: Mapping[str, Reading], folder: Path, run: str
+    ) -> None:
         self.processor = processor
+        self.readings = readings
         self.folder = folder
         self.run = run
 
@@ -75,7 +79,8 @@ class ChunkFunction:
         start, stop = metadata["entrystart"], metadata["entrystop"]
         if len(events) != stop - start:
             raise UnreadableFileError(f"only {len(events)} of {stop - start} entries are there")
-        output = self.processor.process(events)
+        reading = self.readings[metadata["dataset"]]
+        output = self.processor.process(reading(events, self.processor))
         if not isinstance(output, dict):
             raise ProcessorError(
                 f"process() must return a dictionary keyed by sample, not {type(output).__name__}"
@@ -87,7 +92,7 @@ class ChunkFunction:
         check_unchanged(metadata["filename"], metadata["signature"])
         kind: Kind = "file" if stop - start == entries else "chunk"
         return checkpoints.writer(self.folder, self.run).append(
-            kind, data, code=code, file=file, start=start, stop=stop, entries=len(events),
+            kind, data, code=code, file=file, start=start, stop=stop, entries=stop - start,
             selected=None if selected is None else int(selected),
             path=metadata["filename"],
         )  # fmt: skip
