@@ -7,29 +7,35 @@ PRL 125 (2020) 161806. Energies and masses in GeV, angles in rad, times in ns, l
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import awkward as ak
 import hist
 import numpy as np
+from coffea.analysis_tools import Weights
 from coffea.processor import ProcessorABC
 
-from alp_coffea.events.candidates import (
-    Acceptance,
-    AwkwardTriples,
-    FlatPhotons,
-    PhotonTriples,
+from alp_coffea.events.candidates import Acceptance, AwkwardTriples, FlatPhotons, PhotonTriples
+from alp_coffea.events.corrections import (
+    Corrections,
+    EnergyTable,
+    Variation,
+    shifted_weights,
+    smeared,
 )
 from alp_coffea.events.histograms import (
     Variable,
+    category,
     fill_x,
     mass_histogram,
+    set_sum,
     variable_histogram,
+    variation_histograms,
 )
-from alp_coffea.events.selection import Cutflow, Selection
-from alp_coffea.events.weights import event_weight
+from alp_coffea.events.selection import Cutflow, Selection, all_candidates
 from alp_coffea.physics import kinematics as kin
 from alp_coffea.physics.beams import Beams
 
@@ -47,6 +53,7 @@ class Cuts:
 
     theta: tuple[float, float] = (math.radians(37.3), math.radians(123.7))  # eq. 5.3
     cluster_n_hits: float = 1.5  # sec. 5.3.4
+    energy_scale: float = 1.0  # of the smallest photon energies
     three_photon_mass: tuple[float, float] = (0.88, 1.03)  # units of sqrt(s), eq. 5.6
     track_dr: float = 1.0  # good tracks come from the interaction point
     track_dz: float = 5.0
@@ -56,7 +63,7 @@ class Cuts:
     delta_phi: float = 0.40
 
 
-#: Selection variables, and the cut on each, for distributions without it (N-1).
+#: Selection variables: bins, range and label.
 VARIABLES = {
     "three_photon_mass": Variable(140, 8.4, 11.2, r"$m_{\gamma\gamma\gamma}$ [GeV]"),
     "photon_energy": Variable(100, 0.0, 8.0, r"$E_\gamma$ [GeV]"),
@@ -67,16 +74,53 @@ VARIABLES = {
     "delta_theta": Variable(64, 0.0, 1.6, r"$\Delta\theta$ [rad]"),
     "delta_phi": Variable(64, 0.0, 3.2, r"$\Delta\varphi$ [rad]"),
 }
-CUT_ON = {"delta_theta": "delta_theta_phi", "delta_phi": "delta_theta_phi"}  # else the same name
-
-#: Signal sideband (sec. 6.3): below the three-photon mass, without the Zernike cut.
+#: The cut on each variable where it has another name.
+CUT_ON = {"delta_theta": "delta_theta_phi", "delta_phi": "delta_theta_phi"}
 SIDEBAND_VARIABLES = {
     "three_photon_mass_sideband": Variable(100, 0.0, 9.4, r"$m_{\gamma\gamma\gamma}$ [GeV]"),
     "zernike_mva_sideband": Variable(50, 0.0, 1.0, "Zernike MVA of the most isolated photon"),
 }
-
 #: Origins of candidates in samples without and with a signal.
 ORIGINS = {False: ["other"], True: ["true", "combinatorial", "other"]}
+
+#: Systematic variations (sec. 7.5). Those of thresholds leave photons and masses as they are.
+VARIATIONS = (
+    *(
+        Variation(nuisance, direction, "weight")
+        for nuisance in (
+            *("photon_theta", "photon_energy", "zernike_mva"),
+            *("delta_theta_phi", "three_photon_mass"),
+        )
+        for direction in ("up", "down")
+    ),
+    Variation("photon_resolution", "up", "kinematic"),
+)
+#: Relative width by which photon energies are smeared for ``photon_resolution``: about the
+#: data/MC difference, 2 % at low energy and negligible at high (sec. 7.5.1).
+RESOLUTION = EnergyTable(energy=(0.65, 5.0), value=(0.02, 0.0))
+
+
+def shifted(cuts: Cuts, nuisance: str, sign: int) -> Cuts:
+    """Cuts with one threshold moved up (+1) or down (-1) (sec. 7.5.2)."""
+    low, high = cuts.theta
+    mass_low, mass_high = cuts.three_photon_mass
+    # a calorimeter moved by 2 mm along the beam, seen at its inner radius of 125 cm
+    tilt = sign * 0.2 / 125
+    shift = sign * 0.002
+    changes: dict[str, dict[str, Any]] = {
+        "photon_theta": {
+            "theta": (low + tilt * math.sin(low) ** 2, high + tilt * math.sin(high) ** 2)
+        },
+        "photon_energy": {"energy_scale": 1 + sign * 0.01},
+        "zernike_mva": {"zernike_mva": cuts.zernike_mva + sign * 0.05},
+        # either angle keeps a pair, so moving both the same way changes most
+        "delta_theta_phi": {
+            "delta_theta": cuts.delta_theta + sign * 0.005,
+            "delta_phi": cuts.delta_phi + sign * 0.005,
+        },
+        "three_photon_mass": {"three_photon_mass": (mass_low + shift, mass_high + shift)},
+    }
+    return replace(cuts, **changes[nuisance])
 
 
 class Strahlung(ProcessorABC):
@@ -89,6 +133,10 @@ class Strahlung(ProcessorABC):
     ----------
     beams
         Where sqrt(s) and the centre-of-mass frame come from.
+    corrections
+        Of photon energies and event weights, see ``alp_coffea.events.corrections.Corrections``.
+    variations
+        Also evaluate the systematic variations of simulated samples.
     kernels
         False takes the readable awkward version of the photon kernels, as a check of them.
     """
@@ -107,118 +155,151 @@ class Strahlung(ProcessorABC):
     )
     uses_truth = ("Photon.isSignal", "Photon.genMotherPDG")
 
-    def __init__(self, beams: Beams, *, kernels: bool = True) -> None:
+    def __init__(
+        self,
+        beams: Beams,
+        *,
+        corrections: Mapping[str, Any] | None = None,
+        variations: bool = False,
+        kernels: bool = True,
+    ) -> None:
         self.beams = beams
+        self.corrections = Corrections.of(corrections)
         self.cuts = Cuts()
+        self.variations = VARIATIONS if variations else ()
         self.triples = PhotonTriples if kernels else AwkwardTriples
 
     def process(self, events: ak.Array) -> dict[str, Any]:
         """Histograms, cutflow and counts of one chunk, keyed by sample."""
-        photons = FlatPhotons(events.Photon)
+        sample, kind = events.metadata["dataset"], events.metadata["kind"]
+        read = FlatPhotons(events.Photon)
+        photons = self.corrections.energies(read, events)
         clean = ak.sum(self.is_good_track(events.Track), axis=1).to_numpy() == 0
-        weight = event_weight(events)
-        is_signal = events.metadata["kind"] == "signal"
-        cutflow = Cutflow()
-        histograms = {"mass": mass_histogram(list(ENERGY_SETS), ORIGINS[is_signal])}
-        histograms |= variable_histograms()
 
+        cutflow = Cutflow()
+        histograms = empty_histograms(kind)
         loose = self.triples.choose(photons, LOOSE)
-        self.loose_selection(loose, Selection(cutflow, "loose", weight=weight), histograms, weight)
+        weights = self.corrections.weights(events, loose)
+        weight = weights.weight()
+        self.loose_selection(loose, weight, cutflow, histograms)
 
         # every later acceptance lies inside the loose one
         choose = partial(self.triples.choose, photons, among=loose.event)
-        final = choose(self.acceptance())
+        final = choose(self.acceptance(self.cuts))
         # without one of the per-photon cuts, other photons may be the three most energetic
-        any_theta = choose(self.acceptance(theta=LOOSE.theta))
-        any_n_hits = choose(self.acceptance(n_hits=False))
-        relaxed = {
-            cut: triples.passing(triples.E[:, 2] >= min(ENERGY_SETS.values()))
-            for cut, triples in {"photon_theta": any_theta, "cluster_n_hits": any_n_hits}.items()
-        }
+        any_theta = choose(self.acceptance(replace(self.cuts, theta=LOOSE.theta)))
+        any_n_hits = choose(self.acceptance(replace(self.cuts, cluster_n_hits=-math.inf)))
         selected = np.zeros(len(weight), dtype=bool)
-        for energy_set, energy_min in ENERGY_SETS.items():
+        for energy_set in ENERGY_SETS:
             selection = Selection(cutflow, energy_set, weight=weight)
-            selection.require("three_photons", loose.has_triple)
-            selection.require("photon_theta", any_n_hits.has_triple)
-            selection.require("cluster_n_hits", final.has_triple)
-            self.event_cuts(final, energy_min, clean, selection)
-            selected |= selection.mask
+            selection.choose("three_photons", loose.event)
+            selection.choose("photon_theta", any_n_hits.event)
+            selection.choose("cluster_n_hits", final.event)
+            for cut, passed in self.final_cuts(final, energy_set, clean).items():
+                selection.cut(cut, passed)
+            selected[final.event[selection.mask]] = True
 
-            chosen = final.passing(selection.mask[final.event])
-            self.fill_masses(histograms["mass"], energy_set, chosen, weight, is_signal)
-            left = np.flatnonzero(selection.mask[final.event])
+            fill = partial(fill_variable, histograms, energy_set, weight)
             for name in VARIABLES:
-                fill_x(
-                    histograms[name],
-                    variable(name, final).take(left, axis=0),
-                    weight[final.event[left]],
-                    energy_set=energy_set,
-                )
-            self.fill_without_one_cut(
-                histograms, energy_set, final, relaxed, clean, selection, weight
+                fill(name, name, final, selection.mask)
+            self.fill_masses(histograms["mass"], energy_set, final.passing(selection.mask), weight)
+            self.fill_sideband(fill, final, selection)
+            alone = {
+                cut: (triples, self.passed(triples, energy_set, clean))
+                for cut, triples in (("photon_theta", any_theta), ("cluster_n_hits", any_n_hits))
+            }
+            selection.book_n_minus_1(
+                **{cut: weight[triples.event[left]] for cut, (triples, left) in alone.items()}
             )
-            self.fill_sideband(histograms, energy_set, final, selection, weight)
+            for name in VARIABLES:
+                cut = CUT_ON.get(name, name)
+                triples, left = alone.get(cut) or (final, selection.all_but(cut))
+                fill(f"{name}_n_minus_1", name, triples, left)
+            angles = histograms["delta_theta_phi_n_minus_1"]
+            fill_angles(angles, energy_set, weight, final, selection.all_but("delta_theta_phi"))
 
+        if self.variations and kind != "data":
+            histograms |= self.varied(events, photons, final, clean, weights)
         return {
-            events.metadata["dataset"]: {
+            sample: {
                 "histograms": histograms,
                 "cutflow": cutflow,
-                "counts": {"bad_photons": photons.impossible},
+                "counts": {"bad_photons": read.impossible},
                 "selected": int(selected.sum()),
             }
         }
 
+    def sideband(self, events: ak.Array) -> np.ndarray:
+        """Events outside the three-photon mass window of the signal, for blinding.
+
+        A mask (n,): False where any choice of photons that is filled somewhere is inside.
+        """
+        photons = FlatPhotons(events.Photon)
+        loose = self.triples.choose(photons, LOOSE)
+        inside = self.mass_within(loose, self.cuts.three_photon_mass)
+        for acceptance in (
+            self.acceptance(),
+            self.acceptance(theta=LOOSE.theta),
+            self.acceptance(n_hits=False),
+        ):
+            triples = self.triples.choose(photons, acceptance, among=loose.event)
+            inside |= self.mass_within(triples, self.cuts.three_photon_mass)
+        return ~inside
+
     # --- selections -----------------------------------------------------------------------------
 
-    def acceptance(
-        self, *, theta: tuple[float, float] | None = None, n_hits: bool = True
-    ) -> Acceptance:
+    def acceptance(self, cuts: Cuts) -> Acceptance:
         """Cuts that a photon passes before the three most energetic are taken (sec. 5.2.1).
 
         The energy sets share it: the three most energetic photons above 1 GeV are the three most
         energetic above 0.1 GeV, if the third of these has 1 GeV.
         """
-        return Acceptance(
-            LOOSE.energy_min,
-            self.cuts.theta if theta is None else theta,
-            above=("clusterNHits", self.cuts.cluster_n_hits) if n_hits else None,
-        )
+        return Acceptance(LOOSE.energy_min, cuts.theta, above=("clusterNHits", cuts.cluster_n_hits))
 
     def loose_selection(
         self,
         triples: PhotonTriples,
-        selection: Selection,
-        histograms: dict[str, hist.Hist],
         weight: np.ndarray,
+        cutflow: Cutflow,
+        histograms: dict[str, hist.Hist],
     ) -> None:
         """The selection in which cuts were chosen (sec. 5.1)."""
-        selection.require("three_photons", triples.has_triple)
+        selection = Selection(cutflow, "loose", weight=weight)
+        selection.choose("three_photons", triples.event)
         selection.cut("three_photon_mass", self.mass_within(triples, LOOSE_MASS))
-        left = np.flatnonzero(selection.mask[triples.event])
-        weight = weight[triples.event[left]]
+        left = np.flatnonzero(selection.mask)
         for name in VARIABLES:
-            fill_x(histograms[f"{name}_loose"], variable(name, triples).take(left, axis=0), weight)
+            values = variable(name, triples).take(left, axis=0)
+            fill_x(histograms[f"{name}_loose"], values, weight[triples.event[left]])
 
-    def event_cuts(
-        self, triples: PhotonTriples, energy_min: float, clean: np.ndarray, selection: Selection
-    ) -> None:
-        """Cuts of the final selection on events with three photons, one named step each."""
-        cuts = self.cuts
-        chunk = triples.over_chunk
-        selection.cut("photon_energy", chunk(triples.E[:, 2] >= energy_min))
-        selection.cut("three_photon_mass", self.mass_within(triples, cuts.three_photon_mass))
-        selection.cut("no_good_track", clean)
-        selection.cut("zernike_mva", chunk(triples.zernike_of_most_isolated > cuts.zernike_mva))
-        selection.cut("timing_chi", chunk(triples.timing_chi < cuts.timing_chi))
-        # one pair that could be a split cluster spoils all three candidates: the event goes
-        apart = (triples.delta_theta > cuts.delta_theta) | (triples.delta_phi > cuts.delta_phi)
-        selection.cut_candidates("delta_theta_phi", chunk(apart))
+    def final_cuts(
+        self, triples: PhotonTriples, energy_set: str, clean: np.ndarray, cuts: Cuts | None = None
+    ) -> dict[str, np.ndarray]:
+        """Cuts on events with three photons in order: (n,), or (n, 3) for a cut on candidates."""
+        cuts = self.cuts if cuts is None else cuts
+        return {
+            "photon_energy": triples.E[:, 2] >= cuts.energy_scale * ENERGY_SETS[energy_set],
+            "three_photon_mass": self.mass_within(triples, cuts.three_photon_mass),
+            "no_good_track": clean[triples.event],
+            "zernike_mva": triples.zernike_of_most_isolated > cuts.zernike_mva,
+            "timing_chi": triples.timing_chi < cuts.timing_chi,
+            # one pair that could be a split cluster spoils all three candidates: the event goes
+            "delta_theta_phi": (triples.delta_theta > cuts.delta_theta)
+            | (triples.delta_phi > cuts.delta_phi),
+        }
+
+    def passed(
+        self, triples: PhotonTriples, energy_set: str, clean: np.ndarray, cuts: Cuts | None = None
+    ) -> np.ndarray:
+        """Whether triples pass all cuts on events, (n,)."""
+        masks = self.final_cuts(triples, energy_set, clean, cuts).values()
+        return np.logical_and.reduce([all_candidates(mask) for mask in masks])
 
     def mass_within(self, triples: PhotonTriples, limits: tuple[float, float]) -> np.ndarray:
-        """Three-photon mass inside limits in units of sqrt(s), per event of the chunk."""
+        """Whether the three-photon mass lies inside limits in units of sqrt(s), (n,)."""
         low, high = (limit * self.beams.sqrt_s for limit in limits)
         mass = triples.three_photon_mass
-        return triples.over_chunk((mass >= low) & (mass <= high))
+        return (mass >= low) & (mass <= high)
 
     def is_good_track(self, tracks: ak.Array) -> ak.Array:
         """Tracks from the interaction point."""
@@ -230,83 +311,77 @@ class Strahlung(ProcessorABC):
 
     # --- histograms -----------------------------------------------------------------------------
 
-    def fill_masses(
-        self,
-        histogram: hist.Hist,
-        energy_set: str,
-        triples: PhotonTriples,
-        weight: np.ndarray,
-        is_signal: bool,
-    ) -> None:
-        """Both squared masses of all three candidates, as signed roots."""
-        masses2 = {
-            "diphoton": triples.pair_masses2,
-            "recoil": triples.recoil_masses2(self.beams),
+    def masses(self, triples: PhotonTriples) -> dict[str, np.ndarray]:
+        """Both masses of the candidates as signed roots [GeV], (n, 3)."""
+        return {
+            "diphoton": kin.signed_root(triples.pair_masses2),
+            "recoil": kin.signed_root(triples.recoil_masses2(self.beams)),
         }
-        for definition, mass2 in masses2.items():
+
+    def fill_masses(
+        self, histogram: hist.Hist, energy_set: str, triples: PhotonTriples, weight: np.ndarray
+    ) -> None:
+        """All three candidates of each event."""
+        truth = "true" in list(histogram.axes["origin"])
+        for definition, mass in self.masses(triples).items():
             histogram.fill(
                 energy_set=energy_set,
                 definition=definition,
-                origin=triples.origin.ravel() if is_signal else "other",
-                mass=kin.signed_root(mass2).ravel(),
+                origin=triples.origin.ravel() if truth else "other",
+                mass=mass.ravel(),
                 weight=np.repeat(weight[triples.event], 3),
             )
 
-    def fill_without_one_cut(
-        self,
-        histograms: dict[str, hist.Hist],
-        energy_set: str,
-        final: PhotonTriples,
-        relaxed: dict[str, PhotonTriples],
-        clean: np.ndarray,
-        selection: Selection,
-        weight: np.ndarray,
-    ) -> None:
-        """Each variable after all cuts but the one on it."""
-        alone = {}
-        for cut, triples in relaxed.items():
-            others = Selection(Cutflow(), energy_set, weight=weight)
-            self.event_cuts(triples, ENERGY_SETS[energy_set], clean, others)
-            alone[cut] = others.mask
-        selection.book_n_minus_1(**alone)
-        for name in VARIABLES:
-            cut = CUT_ON.get(name, name)
-            triples = relaxed.get(cut, final)
-            passed = alone[cut] if cut in alone else selection.all_but(cut)
-            left = np.flatnonzero(passed[triples.event])
-            fill_x(
-                histograms[f"{name}_n_minus_1"],
-                variable(name, triples).take(left, axis=0),
-                weight[triples.event[left]],
-                energy_set=energy_set,
-            )
-            if name == "delta_theta":
-                histograms["delta_theta_phi_n_minus_1"].fill(
-                    energy_set=energy_set,
-                    x=triples.delta_theta[left].ravel(),
-                    y=triples.delta_phi[left].ravel(),
-                    weight=np.repeat(weight[triples.event[left]], 3),
-                )
-
     def fill_sideband(
-        self,
-        histograms: dict[str, hist.Hist],
-        energy_set: str,
-        triples: PhotonTriples,
-        selection: Selection,
-        weight: np.ndarray,
+        self, fill: Callable[..., None], triples: PhotonTriples, selection: Selection
     ) -> None:
-        """Events below the three-photon mass window (sec. 6.3)."""
+        """Events below the three-photon mass, without the Zernike cut (sec. 6.3)."""
         below = triples.three_photon_mass < self.cuts.three_photon_mass[0] * self.beams.sqrt_s
-        others = selection.all_but("three_photon_mass", "zernike_mva")
-        left = np.flatnonzero(below & others[triples.event])
+        left = below & selection.all_but("three_photon_mass", "zernike_mva")
         for name in SIDEBAND_VARIABLES:
-            fill_x(
-                histograms[name],
-                variable(name.removesuffix("_sideband"), triples).take(left, axis=0),
-                weight[triples.event[left]],
-                energy_set=energy_set,
-            )
+            fill(name, name.removesuffix("_sideband"), triples, left)
+
+    def varied(
+        self,
+        events: ak.Array,
+        photons: FlatPhotons,
+        final: PhotonTriples,
+        clean: np.ndarray,
+        weights: Weights,
+    ) -> dict[str, hist.Hist]:
+        """Selected events of every variation, and masses of true candidates in signal samples."""
+        nominal = weights.weight()
+        cases = {"nominal": (final, self.cuts, nominal)}
+        for variation in self.variations:
+            triples, cuts = final, self.cuts
+            if variation.kind == "kinematic":
+                moved = smeared(photons, RESOLUTION, events, self.corrections.seed, variation.name)
+                triples = self.triples.choose(moved, self.acceptance(cuts))
+            else:
+                cuts = shifted(cuts, variation.nuisance, variation.sign)
+                if cuts.theta != self.cuts.theta:
+                    triples = self.triples.choose(photons, self.acceptance(cuts))
+            cases[variation.name] = (triples, cuts, nominal)
+        for name, weight in shifted_weights(weights).items():
+            cases[name] = (final, self.cuts, weight)
+
+        histograms = variation_histograms(list(cases), list(ENERGY_SETS), events.metadata["mass"])
+        for energy_set in ENERGY_SETS:
+            for name, (triples, cuts, weight) in cases.items():
+                passed = self.passed(triples, energy_set, clean, cuts)
+                where = {"variation": name, "energy_set": energy_set}
+                set_sum(histograms["variations"], weight[triples.event[passed]], **where)
+                if "true_mass_variations" in histograms:
+                    left = triples.passing(passed)
+                    true = left.origin == "true"
+                    for definition, mass in self.masses(left).items():
+                        histograms["true_mass_variations"].fill(
+                            **where,
+                            definition=definition,
+                            mass=mass[true],
+                            weight=np.repeat(weight[left.event], 3)[true.ravel()],
+                        )
+        return histograms
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         """Nothing to do after merging."""
@@ -324,17 +399,50 @@ def variable(name: str, triples: PhotonTriples) -> np.ndarray:
     return getattr(triples, attribute)
 
 
-def variable_histograms() -> dict[str, hist.Hist]:
-    """Every variable after the loose selection, after all other cuts and after all cuts."""
-    histograms = {}
+def fill_variable(
+    histograms: dict[str, hist.Hist],
+    energy_set: str,
+    weight: np.ndarray,
+    target: str,
+    name: str,
+    triples: PhotonTriples,
+    passed: np.ndarray,
+) -> None:
+    """Fill a variable of the triples in a mask, with the weights of the chunk's events."""
+    left = np.flatnonzero(passed)
+    values = variable(name, triples).take(left, axis=0)
+    fill_x(histograms[target], values, weight[triples.event[left]], energy_set=energy_set)
+
+
+def fill_angles(
+    histogram: hist.Hist,
+    energy_set: str,
+    weight: np.ndarray,
+    triples: PhotonTriples,
+    passed: np.ndarray,
+) -> None:
+    """Both separations of each candidate's daughters."""
+    left = np.flatnonzero(passed)
+    histogram.fill(
+        energy_set=energy_set,
+        x=triples.delta_theta.take(left, axis=0).ravel(),
+        y=triples.delta_phi.take(left, axis=0).ravel(),
+        weight=np.repeat(weight[triples.event[left]], 3),
+    )
+
+
+def empty_histograms(kind: str) -> dict[str, hist.Hist]:
+    """Masses, and every variable after the loose selection, all other cuts, and all cuts."""
+    sets = list(ENERGY_SETS)
+    histograms = {"mass": mass_histogram(sets, ORIGINS[kind == "signal"])}
     for name, settings in VARIABLES.items():
-        histograms[name] = variable_histogram(settings, list(ENERGY_SETS))
-        histograms[f"{name}_n_minus_1"] = variable_histogram(settings, list(ENERGY_SETS))
+        histograms[name] = variable_histogram(settings, sets)
+        histograms[f"{name}_n_minus_1"] = variable_histogram(settings, sets)
         histograms[f"{name}_loose"] = hist.Hist(settings.axis, storage="weight")
     for name, settings in SIDEBAND_VARIABLES.items():
-        histograms[name] = variable_histogram(settings, list(ENERGY_SETS))
+        histograms[name] = variable_histogram(settings, sets)
     histograms["delta_theta_phi_n_minus_1"] = hist.Hist(
-        hist.axis.StrCategory(list(ENERGY_SETS), name="energy_set"),
+        category("energy_set", sets),
         hist.axis.Regular(50, 0.0, 0.1, name="x", label=r"$\Delta\theta$ [rad]"),
         hist.axis.Regular(40, 0.0, 0.8, name="y", label=r"$\Delta\varphi$ [rad]"),
         storage="weight",

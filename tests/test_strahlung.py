@@ -14,6 +14,7 @@ from alp_coffea.config import load_catalogue
 from alp_coffea.events.datasets import open_catalogue
 from alp_coffea.execution import load_processor, process_files
 from alp_coffea.physics import SUPERKEKB, Beams
+from alp_coffea.rng import combine, normal, purpose_key
 
 REFERENCE_EVENTS = 2000
 
@@ -36,8 +37,20 @@ def cosine(a: tuple[float, float], b: tuple[float, float]) -> float:
     return math.sin(t1) * math.sin(t2) * math.cos(p1 - p2) + math.cos(t1) * math.cos(t2)
 
 
-def reference(event: dict[str, Any], energy_min: float, beams: Beams) -> list[dict[str, Any]]:
+NOMINAL = {
+    "theta": (math.radians(37.3), math.radians(123.7)),
+    "mass": (0.88, 1.03),
+    "zernike": 0.6,
+    "delta_theta": 0.014,
+    "delta_phi": 0.40,
+}
+
+
+def reference(
+    event: dict[str, Any], energy_min: float, beams: Beams, **changed: Any
+) -> list[dict[str, Any]]:
     """Candidates of one event that passes the final selection, written from R0 ch. 5."""
+    cuts = NOMINAL | changed
     photons = [
         {name: event[f"gamma_{name}"][i] for name in GAMMA} for i in range(len(event["gamma_E"]))
     ]
@@ -45,7 +58,7 @@ def reference(event: dict[str, Any], energy_min: float, beams: Beams) -> list[di
         p
         for p in photons
         if p["E"] >= energy_min
-        and math.radians(37.3) < p["theta"] < math.radians(123.7)
+        and cuts["theta"][0] < p["theta"] < cuts["theta"][1]
         and p["clusterNHits"] > 1.5
     ]
     if len(photons) < 3:
@@ -64,7 +77,8 @@ def reference(event: dict[str, Any], energy_min: float, beams: Beams) -> list[di
         phi = abs(a["phi"] - b["phi"])
         return abs(a["theta"] - b["theta"]), min(phi, 2 * math.pi - phi)
 
-    if not 0.88 * beams.sqrt_s <= math.sqrt(mass2(*triple)) <= 1.03 * beams.sqrt_s:
+    low, high = cuts["mass"]
+    if not low * beams.sqrt_s <= math.sqrt(mass2(*triple)) <= high * beams.sqrt_s:
         return []
     for hits, dr, dz in zip(
         event["track_nCDCHits"], event["track_dr"], event["track_dz"], strict=True
@@ -72,7 +86,7 @@ def reference(event: dict[str, Any], energy_min: float, beams: Beams) -> list[di
         if hits > 0 and abs(dr) < 1 and abs(dz) < 5:
             return []
     isolation = [sum(d * d for q in triple if q is not p for d in apart(p, q)) for p in triple]
-    if not triple[int(np.argmax(isolation))]["clusterZernikeMVA"] > 0.6:
+    if not triple[int(np.argmax(isolation))]["clusterZernikeMVA"] > cuts["zernike"]:
         return []
     weights = [p["clusterErrorTiming"] ** -2 for p in triple]
     mean = sum(w * p["clusterTiming"] for w, p in zip(weights, triple, strict=True)) / sum(weights)
@@ -82,7 +96,7 @@ def reference(event: dict[str, Any], energy_min: float, beams: Beams) -> list[di
     for recoil in triple:
         daughters = [p for p in triple if p is not recoil]
         dtheta, dphi = apart(*daughters)
-        if not (dtheta > 0.014 or dphi > 0.40):
+        if not (dtheta > cuts["delta_theta"] or dphi > cuts["delta_phi"]):
             return []
         p = recoil["E"] * np.array(
             [
@@ -121,19 +135,26 @@ GAMMA = (
 )
 
 
-@pytest.mark.parametrize("sample", ["signal_3.0000", "ggg"])
-def test_selection_agrees_with_a_plain_loop(small_input: Path, sample: str) -> None:
-    catalogue = load_catalogue(small_input / "input" / "catalogue.yaml")
+def first_events(
+    folder: Path, sample: str, **settings: Any
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The processor's output for the first events of a sample, and these events."""
+    catalogue = load_catalogue(folder / "input" / "catalogue.yaml")
     records = [r for r in open_catalogue(catalogue) if r.sample == sample]
     records[0].expected = REFERENCE_EVENTS
-    processor = load_processor("strahlung", {}, beams=SUPERKEKB)
+    processor = load_processor("strahlung", settings, beams=SUPERKEKB)
     output = process_files(processor, records, catalogue, chunksize=700)[sample]
-    histogram = output["histograms"]["mass"]
-
     names = [f"gamma_{name}" for name in GAMMA] + ["track_nCDCHits", "track_dr", "track_dz"]
+    names += ["__experiment__", "__run__", "__event__", "__production__"]
     with uproot.open(records[0].path) as file:
         columns = file["events"].arrays(names, entry_stop=REFERENCE_EVENTS)
-    events = [{name: event[name].tolist() for name in names} for event in columns]
+    return output, columns.to_list()
+
+
+@pytest.mark.parametrize("sample", ["signal_3.0000", "ggg"])
+def test_selection_agrees_with_a_plain_loop(small_input: Path, sample: str) -> None:
+    output, events = first_events(small_input, sample)
+    histogram = output["histograms"]["mass"]
     for energy_set, energy_min in {"low_mass": 1.0, "high_mass": 0.65}.items():
         expected = histogram.copy().reset()
         selected = 0
@@ -156,6 +177,83 @@ def test_selection_agrees_with_a_plain_loop(small_input: Path, sample: str) -> N
         # the two compute masses with different rounding: an entry may sit on a bin edge
         assert np.abs(np.cumsum(ours - theirs, axis=-1)).max() <= 1
         assert np.count_nonzero(ours - theirs) <= 4
+
+
+def shifted_edges(sign: int) -> tuple[float, float]:
+    """Polar-angle limits when the calorimeter (inner radius 125 cm) moves by 2 mm along z."""
+    edges = []
+    for degrees in (37.3, 123.7):
+        z = 125.0 / math.tan(math.radians(degrees))
+        edges.append(math.atan2(125.0, z - sign * 0.2))
+    return edges[0], edges[1]
+
+
+def test_threshold_variations_agree_with_a_plain_loop(small_input: Path) -> None:
+    output, events = first_events(small_input, "signal_3.0000", variations=True)
+    yields = output["histograms"]["variations"]
+    true_mass = output["histograms"]["true_mass_variations"]
+    energy_scale = {"photon_energy_up": 1.01, "photon_energy_down": 0.99}
+    changed: dict[str, dict[str, Any]] = {name: {} for name in ("nominal", *energy_scale)}
+    for sign, direction in ((1, "up"), (-1, "down")):
+        changed[f"photon_theta_{direction}"] = {"theta": shifted_edges(sign)}
+        changed[f"zernike_mva_{direction}"] = {"zernike": 0.6 + sign * 0.05}
+        changed[f"delta_theta_phi_{direction}"] = {
+            "delta_theta": 0.014 + sign * 0.005,
+            "delta_phi": 0.40 + sign * 0.005,
+        }
+        changed[f"three_photon_mass_{direction}"] = {
+            "mass": (0.88 + sign * 0.002, 1.03 + sign * 0.002)
+        }
+    assert set(changed) == set(yields.axes["variation"]) - {"photon_resolution_up"}
+    differ = 0
+    for energy_set, energy_min in {"low_mass": 1.0, "high_mass": 0.65}.items():
+        for name, cuts in changed.items():
+            least = energy_min * energy_scale.get(name, 1.0)
+            selected = [reference(event, least, SUPERKEKB, **cuts) for event in events]
+            where = {"variation": name, "energy_set": energy_set}
+            assert yields[where].value == sum(map(bool, selected)), name
+            true = sum(c["origin"] == "true" for candidates in selected for c in candidates)
+            for definition in ("diphoton", "recoil"):
+                ours = true_mass[where | {"definition": definition}].sum(flow=True).value
+                assert ours == true, name
+            differ += yields[where].value != yields[where | {"variation": "nominal"}].value
+    assert differ > 10  # of 20
+
+
+def test_resolution_variation_moves_photons_and_all_that_follows(small_input: Path) -> None:
+    output, events = first_events(small_input, "signal_3.0000", variations=True)
+    for event in events:
+        key = purpose_key(0, "photon_resolution_up")
+        for part in ("experiment", "run", "event", "production"):
+            key = np.uint64(combine(key, event[f"__{part}__"]))
+        event["gamma_E"] = [
+            e * (1 + np.interp(e, [0.65, 5.0], [0.02, 0.0]) * normal(key, place))
+            for place, e in enumerate(event["gamma_E"])
+        ]
+    where = {"variation": "photon_resolution_up"}
+    for energy_set, energy_min in {"low_mass": 1.0, "high_mass": 0.65}.items():
+        selected = [reference(event, energy_min, SUPERKEKB) for event in events]
+        yields = output["histograms"]["variations"][where | {"energy_set": energy_set}]
+        assert yields.value == sum(map(bool, selected))
+        masses = output["histograms"]["true_mass_variations"][where | {"energy_set": energy_set}]
+        for definition in ("diphoton", "recoil"):
+            spectrum = masses[{"definition": definition}]
+            squares = [c[definition] for e in selected for c in e if c["origin"] == "true"]
+            roots = np.copysign(np.sqrt(np.abs(squares)), squares)
+            expected = np.histogram(roots, spectrum.axes[0].edges)[0]
+            assert np.abs(np.cumsum(spectrum.values() - expected)).max() <= 1
+
+
+def test_variations_do_not_depend_on_chunks_and_data_have_none(small_input: Path) -> None:
+    settings = {"variations": True}
+    samples = ("signal_3.0000", "pseudo_data")
+    whole, parts = (
+        run(small_input, settings=settings, samples=samples, chunksize=size)
+        for size in (250_000, 1500)
+    )
+    same(whole, parts, 1e-12)
+    assert "variations" in whole["signal_3.0000"]["histograms"]
+    assert "variations" not in whole["pseudo_data"]["histograms"]
 
 
 def same(one: dict[str, Any], two: dict[str, Any], tolerance: float) -> None:

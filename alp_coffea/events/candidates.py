@@ -55,9 +55,7 @@ class FlatPhotons:
 
     def with_energy(self, energy: Array) -> FlatPhotons:
         """The same photons with other energies [GeV], flat; everything computed follows."""
-        replaced = FlatPhotons(self.jagged, **self._columns)
-        replaced._columns["E"] = energy
-        return replaced
+        return FlatPhotons(self.jagged, **{**self._columns, "E": energy})
 
     @property
     def impossible(self) -> int:
@@ -149,14 +147,10 @@ class PhotonTriples:
         return chosen
 
     @property
-    def has_triple(self) -> Mask:
-        """Events of the chunk with a triple."""
-        return self.over_chunk(np.ones(len(self), dtype=bool))
-
-    def over_chunk(self, passed: Mask) -> Mask:
-        """One row per event of the chunk from one per triple (n, ...); False without a triple."""
-        mask = np.zeros((len(self.photons), *passed.shape[1:]), dtype=bool)
-        mask[self.event] = passed
+    def in_chunk(self) -> Mask:
+        """Whether each event of the chunk has a triple."""
+        mask = np.zeros(len(self.photons), dtype=bool)
+        mask[self.event] = True
         return mask
 
     @cached_property

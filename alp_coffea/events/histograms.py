@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import hist
 import numpy as np
+from boost_histogram.accumulators import WeightedSum
 from numpy.typing import ArrayLike
 
 #: Bins of every mass histogram: 1 MeV in the signed root of the squared mass, sign(m^2) sqrt|m^2|
@@ -56,3 +57,30 @@ def fill_x(histogram: hist.Hist, value: ArrayLike, weight: ArrayLike, **where: s
     if value.ndim == 2:
         weight = np.repeat(weight, value.shape[1])
     histogram.fill(x=value.ravel(), weight=weight, **where)
+
+
+def variation_histograms(
+    names: Sequence[str], energy_sets: Sequence[str], mass: float | None
+) -> dict[str, hist.Hist]:
+    """What is kept of systematic variations.
+
+    ``variations`` holds selected events. With the ``mass`` [GeV] of a signal sample,
+    ``true_mass_variations`` holds the masses of its true candidates within 1 GeV of it, in 4 MeV
+    bins; the rest is in the overflow, so that its sums are all of them.
+    """
+    shared = (category("variation", names), category("energy_set", energy_sets))
+    histograms = {"variations": hist.Hist(*shared, storage="weight")}
+    if mass is not None:
+        histograms["true_mass_variations"] = hist.Hist(
+            *shared,
+            category("definition", ["diphoton", "recoil"]),
+            hist.axis.Regular(500, mass - 1, mass + 1, name="mass", label="signed root [GeV]"),
+            storage="weight",
+        )
+    return histograms
+
+
+def set_sum(histogram: hist.Hist, weight: ArrayLike, **where: str) -> None:
+    """Set the one bin at ``where`` to events of weights (n,), on axes of names only."""
+    weight = np.asarray(weight)
+    histogram[where] = WeightedSum(weight.sum(), np.square(weight).sum())

@@ -165,82 +165,82 @@ class Selection:
     def __init__(self, cutflow: Cutflow, flow: str, *, weight: ArrayLike) -> None:
         self._cutflow = cutflow
         self._flow = flow
-        self._weight = np.asarray(weight, dtype=np.float64)
-        #: Events passing all cuts so far, shape (n,).
-        self.mask: Mask = np.ones(len(self._weight), dtype=bool)
-        self._required: Mask = np.ones(len(self._weight), dtype=bool)
-        self._passed: dict[str, Mask] = {}
+        self._all = np.asarray(weight, dtype=np.float64)
+        self._start(self._all)
         self._book("all", None)
 
+    def _start(self, weight: NDArray[np.float64]) -> None:
+        self._weight = weight
+        #: Events passing all cuts so far, shape (n,).
+        self.mask: Mask = np.ones(len(weight), dtype=bool)
+        self._passed: dict[str, Mask] = {}
+
     def cut(self, name: str, passed: ArrayLike) -> None:
-        """Apply one cut, shape (n,); a comparison with NaN is False, so bad events fail.
+        """Apply one cut: booleans of shape (n,), or (n, k) for a cut on k candidates per event.
 
-        Raises PhysicsError when the mask does not have one entry per event or is not boolean.
+        A comparison with NaN is False, so bad events fail. An event with a failing candidate goes
+        as a whole; the step then also counts the passing candidates of the events left so far.
+        Raises PhysicsError when ``passed`` does not have one row per event or is not boolean.
         """
-        mask = self._checked(name, passed)
-        self._passed[name] = mask
-        self._narrow(name, mask)
-
-    def require(self, name: str, passed: ArrayLike) -> None:
-        """Like :meth:`cut`, for a cut that decides which objects the later cuts are about.
-
-        Without it those cuts would be about other objects, so it has no N-1 here.
-        """
-        mask = self._checked(name, passed)
-        self._required = self._required & mask
-        self._narrow(name, mask)
-
-    def cut_candidates(self, name: str, passed: ArrayLike) -> None:
-        """A cut on candidates, shape (n, k): an event with a failing candidate goes as a whole.
-
-        The step also counts the candidates that pass among the events left so far.
-        """
-        candidates = np.asarray(passed)
-        if candidates.ndim != 2:
+        array = np.asarray(passed)
+        if array.ndim not in (1, 2) or len(array) != len(self.mask) or array.dtype != np.bool_:
+            n = len(self.mask)
             raise PhysicsError(
-                f"cut '{name}' of '{self._flow}': candidates need shape (n, k), "
-                f"got {candidates.shape}"
+                f"cut '{name}' of '{self._flow}': need booleans of shape ({n},) or ({n}, k), "
+                f"got {array.dtype} of shape {array.shape}"
             )
-        # column by column: numpy reduces a short last axis slowly
-        mask = self._checked(name, functools.reduce(np.logical_and, candidates.T))
-        counted = sum(int(np.count_nonzero(column & self.mask)) for column in candidates.T)
-        self._passed[name] = mask
-        self._narrow(name, mask, counted)
+        candidates = None
+        if array.ndim == 2:
+            candidates = sum(int(np.count_nonzero(column & self.mask)) for column in array.T)
+        self._passed[name] = all_candidates(array)
+        self.mask = self.mask & self._passed[name]
+        self._book(name, candidates)
+
+    def choose(self, name: str, event: NDArray[np.integer]) -> None:
+        """Go on with some events only, given by their positions (m,) in the chunk, as a step.
+
+        For a condition that decides which objects the later cuts are about: those have one row
+        per chosen event. It has no N-1 here, as without it they would be about other objects.
+        Raises PhysicsError after a cut, which would be forgotten.
+        """
+        if self._passed:
+            raise PhysicsError(
+                f"'{name}' of '{self._flow}' chooses events after the cuts {list(self._passed)}; "
+                "choose first"
+            )
+        self._start(self._all[event])
+        self._book(name, None)
 
     def all_but(self, *names: str) -> Mask:
-        """Events passing every cut applied so far except those named, shape (n,)."""
-        mask = self._required.copy()
+        """Events passing every cut except those named, shape (n,)."""
+        mask = np.ones(len(self.mask), dtype=bool)
         for name, passed in self._passed.items():
             if name not in names:
                 mask &= passed
         return mask
 
-    def book_n_minus_1(self, **others: ArrayLike) -> None:
-        """Book the N-1 row of every cut; ``others`` are masks (n,) of cuts that need their own.
+    def book_n_minus_1(self, **others: NDArray[np.float64]) -> None:
+        """Book the N-1 row of every cut, once, after the last cut.
 
-        Call it once, after the last cut.
+        ``others`` gives, for cuts that choose, the weights of the events that pass without them.
         """
-        masks = {name: self.all_but(name) for name in self._passed}
-        for name, mask in (masks | {k: self._checked(k, v) for k, v in others.items()}).items():
-            self._cutflow.book(self._flow, name, *self._counts(mask), n_minus_1=True)
-
-    def _checked(self, name: str, passed: ArrayLike) -> Mask:
-        mask = np.asarray(passed)
-        if mask.shape != self._weight.shape or mask.dtype != np.bool_:
-            raise PhysicsError(
-                f"cut '{name}' of '{self._flow}': need booleans of shape {self._weight.shape}, "
-                f"got {mask.dtype} of shape {mask.shape}"
-            )
-        return mask
-
-    def _narrow(self, name: str, mask: Mask, candidates: int | None = None) -> None:
-        self.mask = self.mask & mask
-        self._book(name, candidates)
+        for name in self._passed:
+            passing = self._weight[self.all_but(name)]
+            self._cutflow.book(self._flow, name, *_sums(passing), n_minus_1=True)
+        for name, weight in others.items():
+            self._cutflow.book(self._flow, name, *_sums(weight), n_minus_1=True)
 
     def _book(self, name: str, candidates: int | None) -> None:
-        self._cutflow.book(self._flow, name, *self._counts(self.mask, candidates))
+        passing = self._weight[self.mask]
+        self._cutflow.book(self._flow, name, *_sums(passing), candidates)
 
-    def _counts(self, mask: Mask, candidates: int | None = None) -> _Counts:
-        weight = self._weight.take(np.flatnonzero(mask))
-        # not weight @ weight: BLAS threads cost more than they bring here
-        return _Counts(len(weight), float(weight.sum()), float(np.square(weight).sum()), candidates)
+
+def all_candidates(passed: Mask) -> Mask:
+    """Events (n,) all of whose candidates (n, k) pass; booleans (n,) are returned as they are."""
+    # column by column: numpy reduces a short last axis slowly
+    return passed if passed.ndim == 1 else functools.reduce(np.logical_and, passed.T)
+
+
+def _sums(weight: NDArray[np.float64]) -> tuple[int, float, float]:
+    # not weight @ weight: BLAS threads cost more than they bring here
+    return len(weight), float(weight.sum()), float(np.square(weight).sum())

@@ -32,7 +32,7 @@ def fill(weight: np.ndarray, passed: np.ndarray) -> Cutflow:
     selection = Selection(cutflow, "flow", weight=weight)
     for name, mask in zip(CUTS, passed.T, strict=True):
         selection.cut(name, mask)
-    selection.cut_candidates("candidates", np.stack([passed[:, 0], passed[:, 2]], axis=1))
+    selection.cut("candidates", np.stack([passed[:, 0], passed[:, 2]], axis=1))
     selection.book_n_minus_1()
     return cutflow
 
@@ -78,7 +78,9 @@ def test_nan_fails_a_cut() -> None:
     assert selection.mask.tolist() == [False, True]
 
 
-@pytest.mark.parametrize("mask", [np.ones(3, dtype=bool), np.ones(2)])
+@pytest.mark.parametrize(
+    "mask", [np.ones(3, dtype=bool), np.ones(2), np.ones((3, 2), dtype=bool), np.True_]
+)
 def test_wrong_masks_are_refused(mask: np.ndarray) -> None:
     selection = Selection(Cutflow(), "flow", weight=np.ones(2))
     with pytest.raises(
@@ -91,23 +93,23 @@ def test_wrong_masks_are_refused(mask: np.ndarray) -> None:
 def test_n_minus_1_is_all_other_cuts(passed: np.ndarray) -> None:
     weight = np.arange(1.0, 13.0)
     selection = Selection(Cutflow(), "flow", weight=weight)
-    required = np.arange(12) < 9
-    selection.require("objects", required)
+    chosen = np.array([0, 2, 3, 7, 11])
+    selection.choose("objects", chosen)
+    passed = passed[chosen]
     for name, mask in zip(CUTS, passed.T, strict=True):
         selection.cut(name, mask)
-    np.testing.assert_array_equal(selection.mask, required & passed.all(axis=1))
-    np.testing.assert_array_equal(
-        selection.all_but("second"), required & passed[:, 0] & passed[:, 2]
-    )
-    np.testing.assert_array_equal(selection.all_but("first", "third"), required & passed[:, 1])
+    np.testing.assert_array_equal(selection.mask, passed.all(axis=1))
+    np.testing.assert_array_equal(selection.all_but("second"), passed[:, 0] & passed[:, 2])
+    np.testing.assert_array_equal(selection.all_but("first", "third"), passed[:, 1])
 
 
 def test_n_minus_1_rows_and_masks_of_their_own() -> None:
     cutflow = Cutflow()
     selection = Selection(cutflow, "flow", weight=np.array([1.0, 2.0, 4.0]))
-    selection.require("objects", np.array([True, True, False]))
-    selection.cut("energy", np.array([True, False, True]))
-    selection.book_n_minus_1(objects=np.array([True, False, True]))
+    selection.choose("objects", np.array([0, 1]))
+    selection.cut("energy", np.array([True, False]))
+    selection.book_n_minus_1(objects=np.array([1.0, 4.0]))
+    assert [step.events for step in cutflow.steps("flow")] == [3, 2, 1]
     rows = cutflow.n_minus_1("flow")
     assert {name: (row.events, row.weighted) for name, row in rows.items()} == {
         "energy": (2, 3.0),
@@ -119,18 +121,24 @@ def test_a_candidate_step_counts_candidates_and_drops_whole_events() -> None:
     cutflow = Cutflow()
     selection = Selection(cutflow, "flow", weight=np.ones(3))
     selection.cut("first", np.array([True, True, False]))
-    selection.cut_candidates("pairs", np.array([[True, True], [True, False], [True, True]]))
+    selection.cut("pairs", np.array([[True, True], [True, False], [True, True]]))
     step = cutflow.steps("flow")[-1]
     assert (step.events, step.candidates) == (1, 3)
-    with pytest.raises(PhysicsError, match=r"candidates need shape \(n, k\), got \(3,\)"):
-        selection.cut_candidates("pairs", np.ones(3, dtype=bool))
+
+
+def test_objects_are_chosen_before_cuts_on_them() -> None:
+    selection = Selection(Cutflow(), "flow", weight=np.ones(3))
+    selection.choose("objects", np.array([0, 2]))
+    selection.cut("energy", np.array([True, False]))
+    with pytest.raises(PhysicsError, match=r"'others' of 'flow' chooses events after the cuts"):
+        selection.choose("others", np.array([0]))
 
 
 def demo_cutflow() -> Cutflow:
     cutflow = Cutflow()
     selection = Selection(cutflow, "low_mass", weight=np.array([1.0, 2.0, 1.0, 0.5]))
     selection.cut("photon_energy", np.array([True, True, True, False]))
-    selection.cut_candidates("apart", np.array([[1, 1], [1, 0], [1, 1], [0, 1]], dtype=bool))
+    selection.cut("apart", np.array([[1, 1], [1, 0], [1, 1], [0, 1]], dtype=bool))
     selection.book_n_minus_1()
     return cutflow
 
