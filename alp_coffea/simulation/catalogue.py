@@ -72,7 +72,8 @@ def simulate(
     Raises
     ------
     ConfigurationError
-        If nothing is to be simulated or a process is unknown.
+        If nothing is to be simulated, a process is unknown, or two samples would hold the same
+        events.
     PhysicsError
         If a process cannot be generated with the settings.
     """
@@ -87,6 +88,7 @@ def simulate(
                 f"sample '{sample.name}': unknown process '{sample.simulate.process}' "
                 f"(known: {', '.join(PROCESSES)})"
             )
+    _check_independence(described)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     made: dict[str, Sample] = {}
@@ -111,6 +113,20 @@ def simulate(
     path = folder / "catalogue.yaml"
     dump_catalogue(catalogue.model_copy(update={"samples": samples}), path)
     return path
+
+
+def _check_independence(samples: list[Sample]) -> None:
+    """Process, mass and seed determine the events; cuts only select among them."""
+    owners: dict[tuple[str, float | None, int], str] = {}
+    for sample in samples:
+        how = sample.simulate
+        assert how is not None
+        other = owners.setdefault((how.process, sample.mass, how.seed), sample.name)
+        if other != sample.name:
+            raise ConfigurationError(
+                f"samples '{other}' and '{sample.name}' are both process '{how.process}' with "
+                f"seed {how.seed}, so they would share events; give them different seeds"
+            )
 
 
 def _make(

@@ -22,6 +22,7 @@ from alp_coffea.simulation.sampling import (
     Cuts,
     Frame,
     Process,
+    beam_angles,
     fill_unweighted,
     fill_weighted,
     integrate,
@@ -328,13 +329,15 @@ def _check_cuts(process: Process, beams: Beams, cuts: Cuts) -> None:
         raise PhysicsError(
             f"{where}: sqrt_s_min = {cuts.sqrt_s_min} GeV must lie in [0, {beams.sqrt_s:.4g})"
         )
-    angles = cuts.theta_min > 0 and cuts.theta_max < math.pi
-    if (process.singular and not angles) or (process.soft and cuts.energy_min == 0):
-        needed = "energy_min > 0, theta_min > 0" if process.soft else "theta_min > 0"
+    electron, positron = beam_angles(beams, cuts.frame)
+    collinear = cuts.theta_min <= electron or cuts.theta_max >= positron
+    if (process.singular and collinear) or (process.soft and cuts.energy_min == 0):
+        needed = "energy_min > 0, " if process.soft else ""
         raise PhysicsError(
             f"{where}: the leading-order cross section is infinite for energy_min = "
-            f"{cuts.energy_min} GeV, theta in [{cuts.theta_min}, {cuts.theta_max}] rad; give "
-            f"{needed} and theta_max < pi"
+            f"{cuts.energy_min} GeV, theta in [{cuts.theta_min}, {cuts.theta_max}] rad, frame "
+            f"{cuts.frame}; give {needed}theta_min > {electron:.4g} and theta_max < {positron:.4g},"
+            " so that the beams are outside"
         )
 
 

@@ -97,49 +97,41 @@ def parameters(
     return values
 
 
-#: photons are sampled within this pseudorapidity (0.0018 rad) where no cut confines them
+def beam_angles(beams: Beams, frame: Frame) -> tuple[float, float]:
+    """Polar angles [rad] of the electron and the positron beam in a frame."""
+    if frame == "cm":
+        return 0.0, math.pi
+    electron, positron = beams.electron, beams.positron
+    return (
+        math.atan2(math.hypot(electron[1], electron[2]), electron[3]),
+        math.atan2(math.hypot(positron[1], positron[2]), positron[3]),
+    )
+
+
+#: range for processes without collinear poles, which do not sample in pseudorapidity
 _ETA_LARGEST: Final = 7.0
 
 
 def _pseudorapidity_range(beams: Beams, cuts: Cuts) -> tuple[float, float]:
-    """CM pseudorapidity range of massless particles inside the angular cut.
+    """CM pseudorapidity range that contains the directions inside the angular cut.
 
-    A lab cone maps to a circle on the CM sphere; its extreme CM angles bound the sample as long
-    as neither beam lies inside the accepted region.
+    A lab cone maps to a circle on the CM sphere, whose extreme CM angles bound the accepted
+    directions as long as both beams are outside.
     """
-    edges = []
-    for theta, beam in ((cuts.theta_max, beams.positron), (cuts.theta_min, beams.electron)):
-        if cuts.frame == "cm":
-            cosine = math.cos(theta)
-        else:
-            inside = math.acos(max(-1.0, min(1.0, beam[3] / beam[0])))
-            outward = theta <= inside if theta == cuts.theta_min else theta >= inside
-            phi = np.linspace(0, 2 * math.pi, 721)
-            cone = np.stack(
-                [
-                    np.ones_like(phi),
-                    math.sin(theta) * np.cos(phi),
-                    math.sin(theta) * np.sin(phi),
-                    np.full_like(phi, math.cos(theta)),
-                ],
-                axis=-1,
-            )
-            cm = beams.to_cm(cone)
-            cosines = cm[:, 3] / cm[:, 0]
-            if theta == cuts.theta_max:
-                cosine = -1.0 if outward else float(cosines.min())
-            else:
-                cosine = 1.0 if outward else float(cosines.max())
-        limit = math.tanh(_ETA_LARGEST)
-        edges.append(math.atanh(max(-limit, min(limit, cosine))))
+    phi = np.linspace(0, 2 * math.pi, 721)
+    limit = math.tanh(_ETA_LARGEST)
+    etas = []
+    for theta in (cuts.theta_max, cuts.theta_min):
+        x, y = math.sin(theta) * np.cos(phi), math.sin(theta) * np.sin(phi)
+        cone = np.stack([np.ones_like(phi), x, y, np.full_like(phi, math.cos(theta))], axis=-1)
+        p4 = cone if cuts.frame == "cm" else beams.to_cm(cone)
+        etas.append(np.arctanh(np.clip(p4[:, 3] / p4[:, 0], -limit, limit)))
     # the circle is sampled, so leave room for what lies between two of its points
-    return max(edges[0] - 1e-3, -_ETA_LARGEST), min(edges[1] + 1e-3, _ETA_LARGEST)
+    return float(etas[0].min()) - 1e-3, float(etas[1].max()) + 1e-3
 
 
 @njit(
-    types.UniTuple(types.float64, 3)(
-        _KERNEL, types.uint64, types.int64, types.int64, types.int64, _VECTOR
-    ),
+    _SUMS(_KERNEL, types.uint64, _COUNT, _COUNT, _COUNT, _VECTOR),
     cache=True,
 )
 def integrate(propose, key, first, count, rows, parameters):  # type: ignore[no-untyped-def]

@@ -205,6 +205,16 @@ def test_bad_input_is_named(process: str, arguments: dict, message: str) -> None
         cross_section(process, beams=BEAMS, **arguments)
 
 
+def test_crossing_beams_inside_a_lab_cut_are_noticed() -> None:
+    """SuperKEKB's beams are 41.5 mrad off the detector axis."""
+    cuts = {"energy_min": 0.5, "theta_max": 2.5, "frame": "lab"}
+    with pytest.raises(PhysicsError, match=r"theta_min > 0\.0415"):
+        cross_section("ggg", theta_min=0.03, **cuts)
+    close, _ = cross_section("ggg", theta_min=0.06, **cuts)
+    far, _ = cross_section("ggg", theta_min=0.12, **cuts)
+    assert close > far > 0
+
+
 def test_every_process_has_a_cross_section_and_default_cuts() -> None:
     for process in PROCESSES:
         mass = 1.0 if process == "signal" else None

@@ -346,3 +346,12 @@ def test_catalogue(tmp_path: Path, layout: str, container: str) -> None:
         assert (lost == 0.0025).mean() > 0.9
         # sigma = 226 pb: 453 +- 21 events
         assert 350 < tree(out / "data.root").num_entries < 560
+
+
+def test_samples_that_would_share_events_are_refused(tmp_path: Path) -> None:
+    from alp_coffea.simulation import simulate
+
+    text = CATALOGUE.replace("process: eeg", "process: ggg").replace("seed: 4", "seed: 1")
+    (tmp_path / "catalogue.yaml").write_text(text)
+    with pytest.raises(ConfigurationError, match="'data' and 'bhabha'.*different seeds"):
+        simulate(tmp_path / "catalogue.yaml", tmp_path / "out")
