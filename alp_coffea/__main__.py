@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import sys
-import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,6 +19,7 @@ from alp_coffea.errors import AlpCoffeaError, ConfigurationError, suggest
 from alp_coffea.file_commands import add_convert, add_inspect, convert_command, inspect_command
 
 if TYPE_CHECKING:
+    from alp_coffea.execution.clusters import Cluster
     from alp_coffea.pipeline import Options
     from alp_coffea.results import Run
 
@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = commands[options.command]
         known = [flag for action in command._actions for flag in action.option_strings]
         command.error(f"unknown argument {unknown[0]}{suggest(unknown[0].split('=')[0], known)}")
+    # a batch system ends jobs with SIGTERM: stop as after Ctrl-C, so that workers end too
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code: int = options.function(options)
         return code
@@ -65,8 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return INTERNAL_ERROR
     except KeyboardInterrupt:
-        print("alp-coffea: interrupted; what was finished is kept", file=sys.stderr)
+        print("alp-coffea: interrupted; run it again to go on", file=sys.stderr)
         return INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
@@ -113,8 +117,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help=f"stages to run, of {','.join(_STAGES)} (default: all)",
     )
-    run.add_argument("--executor", choices=("iterative", "futures"), default="futures")
-    run.add_argument("--workers", type=_positive, help="local processes (default: all cores)")
+    _add_execution(run)
     run.add_argument("--chunksize", type=_positive, default=250_000, help="events per chunk")
     run.add_argument("--limit-files", type=_positive, metavar="N", help="files per sample")
     run.add_argument("--limit-chunks", type=_positive, metavar="N", help="chunks per sample")
@@ -128,8 +131,61 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         action="store_true",
         help="show all data whatever the analysis says under 'blinding'; recorded in the manifest",
     )
-    run.add_argument("--seed", type=int, default=0, help="of the simulation with --demo")
+    run.add_argument(
+        "--inject",
+        action="append",
+        default=[],
+        metavar="mass=M,sigma=S",
+        help="add a signal of S pb at M GeV to the data before the scan (repeatable); recorded",
+    )
+    run.add_argument("--seed", type=int, default=0, help="of --demo's simulation and of --inject")
     run.add_argument("--dry-run", action="store_true", help="show what would be read, and stop")
+
+
+def _add_execution(run: argparse.ArgumentParser) -> None:
+    run.add_argument("--executor", choices=("iterative", "futures", "dask"), default="futures")
+    run.add_argument(
+        "--workers",
+        type=_positive,
+        help="local processes (default: all cores), or most jobs on a batch system (default: 10)",
+    )
+    where = run.add_mutually_exclusive_group()
+    where.add_argument("--scheduler", metavar="ADDRESS", help="dask scheduler to use, tcp://... ")
+    where.add_argument(
+        "--cluster",
+        choices=("slurm", "htcondor", "lsf", "pbs"),
+        help="start dask workers on a batch system, as ~/.config/dask/jobqueue.yaml says",
+    )
+    for name, text in {"ca": "authority", "cert": "certificate", "key": "key"}.items():
+        run.add_argument(
+            f"--tls-{name}", metavar="FILE", help=f"{text} for a scheduler at tls://..."
+        )
+    again = run.add_mutually_exclusive_group()
+    again.add_argument(
+        "--resume",
+        action="store_true",
+        help="use what an earlier run into OUT finished and nothing has changed since (default)",
+    )
+    again.add_argument("--fresh", action="store_true", help="compute everything again")
+    run.add_argument(
+        "--progress",
+        choices=("auto", "plain", "quiet"),
+        default="auto",
+        help="bars on a terminal and lines elsewhere (auto), lines, or nothing",
+    )
+
+
+def _cluster(arguments: argparse.Namespace) -> Cluster | None:
+    """The dask workers asked for, None for those of this machine."""
+    from alp_coffea.execution.clusters import Cluster
+
+    names = {name: getattr(arguments, f"tls_{name}") for name in ("ca", "cert", "key")}
+    tls = {name: file for name, file in names.items() if file is not None}
+    if tls and (len(tls) < 3 or arguments.scheduler is None):
+        raise ConfigurationError("give --scheduler tls://..., --tls-ca, --tls-cert and --tls-key")
+    if arguments.scheduler is None and arguments.cluster is None:
+        return None
+    return Cluster(arguments.workers, arguments.scheduler, arguments.cluster, tls)
 
 
 def _stages(text: str) -> tuple[str, ...]:
@@ -153,6 +209,7 @@ def _positive(text: str) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from alp_coffea.execution.progress import display
     from alp_coffea.pipeline import Options, run_analysis
 
     if arguments.analysis is None and not arguments.demo:
@@ -169,9 +226,13 @@ def _run(arguments: argparse.Namespace) -> int:
         limit_chunks=arguments.limit_chunks,
         allow_missing=arguments.allow_missing,
         unblind=arguments.unblind,
+        inject=tuple(arguments.inject),
+        seed=arguments.seed,
+        fresh=arguments.fresh,
+        cluster=_cluster(arguments),
         command=shlex.join(["alp-coffea", *sys.argv[1:]]),
     )
-    with _progress() as progress:
+    with display(arguments.progress) as progress:
         catalogue = arguments.catalogue
         if arguments.demo and "process" in arguments.stages:
             catalogue = _demo_input(out, arguments, progress)
@@ -246,9 +307,15 @@ def _summary(run: Run, stages: Sequence[str]) -> int:
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     code = OK
-    lost = [row for row in run.ledger if row["status"] != "done"]
+    lost = [row for row in run.ledger if row["status"] not in ("done", "blinded")]
     read = sum(row["read"] for row in run.ledger)
-    console.print(f"{read:,} events read from {len(run.ledger) - len(lost)} files")
+    files = sum(row["status"] in ("done", "partial") for row in run.ledger)
+    console.print(f"{read:,} events read from {files} files")
+    blinding = run.manifest["blinding"]
+    if blinding["unblinded"]:
+        console.print("[yellow]unblinded[/yellow] with --unblind; the manifest says so")
+    elif blinding["policy"] != "none":
+        console.print(f"data are blinded: {blinding['policy']}")
     for row in lost:
         console.print(f"[red]not read:[/red] {row['path']}: {row['reason']}")
     if not run.manifest["input_complete"]:
@@ -257,7 +324,7 @@ def _summary(run: Run, stages: Sequence[str]) -> int:
         )
         code = INPUT_INCOMPLETE
     if "scan" in stages:
-        failed = [row for row in run.scan if row["status"] != "ok"]
+        failed = [row for row in run.scan if row["status"] not in ("ok", "blinded")]
         console.print(f"{len(run.scan) - len(failed)} of {len(run.scan)} mass hypotheses ok")
         for row in failed[:10]:
             console.print(f"[red]failed:[/red] {row['mass']:.4f} GeV: {row['status']}")
@@ -281,12 +348,13 @@ def _add_simulate(simulate: argparse.ArgumentParser) -> None:
 
 def _simulate(arguments: argparse.Namespace) -> int:
     from alp_coffea.builtin import builtin_folder
+    from alp_coffea.execution.progress import display
     from alp_coffea.simulation import simulate
 
     source = Path(arguments.catalogue)
     if source.suffix not in (".yaml", ".yml"):
         source = builtin_folder("datasets") / f"{source}.yaml"
-    with _progress() as progress:
+    with display() as progress:
         path = simulate(
             source,
             arguments.out,
@@ -296,39 +364,6 @@ def _simulate(arguments: argparse.Namespace) -> int:
         )
     print(path)
     return OK
-
-
-# --- shared --------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """One bar per stage on a terminal; a line per finished stage elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True, highlight=False)
-    tasks: dict[str, Any] = {}
-    started: dict[str, float] = {}
-    with Progress(
-        TextColumn("{task.description:<9}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    ) as bars:
-
-        def update(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-                started[stage] = time.monotonic()
-            bars.update(tasks[stage], completed=done, total=total)
-            if done >= total and not console.is_terminal:
-                seconds = time.monotonic() - started[stage]
-                console.print(f"{stage}: {done:,} of {total:,} ({seconds:.1f} s)")
-
-        yield update
 
 
 if __name__ == "__main__":

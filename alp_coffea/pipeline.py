@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import alp_coffea
 from alp_coffea.builtin import builtin_folder
@@ -30,12 +30,12 @@ from alp_coffea.config import (
     load_catalogues,
 )
 from alp_coffea.errors import ConfigurationError, InputError, suggest
-from alp_coffea.events.blinding import check_sideband, luminosity_fraction
+from alp_coffea.events.blinding import check_sideband, hides_signal_region, luminosity_fraction
 from alp_coffea.events.datasets import FileRecord, open_catalogue
 from alp_coffea.events.ledger import IdentityCheck, check_identities
 from alp_coffea.events.luminosity import Coverage, Luminosities, coverage
 from alp_coffea.events.weights import scale
-from alp_coffea.execution import load_processor, process_files
+from alp_coffea.execution import Cluster, Status, load_processor, process_files
 from alp_coffea.execution.running import ExecutorName
 from alp_coffea.figures import write_figures
 from alp_coffea.files import write_json
@@ -44,6 +44,7 @@ from alp_coffea.report import write_report
 from alp_coffea.results import Run, save_workspaces
 from alp_coffea.stats.background import Spectra
 from alp_coffea.stats.crossing import expected_crossing
+from alp_coffea.stats.injection import Injection, inject
 from alp_coffea.stats.published import published_limits
 from alp_coffea.stats.scan import scan
 from alp_coffea.stats.signal import SignalSample, fit_signal
@@ -52,8 +53,16 @@ from alp_coffea.storage import save_cutflows, save_histograms
 Stage = Literal["process", "model", "scan", "report"]
 STAGES: Final[tuple[Stage, ...]] = ("process", "model", "scan", "report")
 
-#: Called with (stage, done, total) while a stage works.
-Progress = Callable[[str, int, int], None]
+
+class Progress(Protocol):
+    """What is told how far a run is, such as ``alp_coffea.execution.progress.display``."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """``done`` of ``total`` of a stage is done."""
+
+    def processing(self, status: Status) -> None:
+        """The same in more detail, while files are processed."""
+
 
 #: The recoil mass means nothing for light ALPs: R0 fits it from here on [GeV] (sec. 7.2.1).
 LOWEST_RECOIL_MASS: Final = 3.0
@@ -70,6 +79,11 @@ class Options:
     limit_chunks: int | None = None
     allow_missing: bool = False
     unblind: bool = False
+    fresh: bool = False
+    cluster: Cluster | None = None
+    #: Signals added to the data before the scan, such as ``mass=3.0,sigma=0.5`` (GeV, pb).
+    inject: tuple[str, ...] = ()
+    seed: int = 0
     command: str = ""
 
 
@@ -238,11 +252,14 @@ def _process(job: _Job) -> None:
             [record for record in records if record.status != "blinded"],
             job.catalogue,
             blinding=job.blinding,
-            executor=options.executor,
+            executor=options.cluster or options.executor,
             workers=options.workers,
             chunksize=options.chunksize,
             limit_chunks=options.limit_chunks,
-            progress=job.report("process"),
+            checkpoints=job.out / "checkpoints",
+            fresh=options.fresh,
+            allow_missing=options.allow_missing,
+            progress=None if job.progress is None else job.progress.processing,
         )
     finally:
         _write_manifest(job, records)
@@ -282,7 +299,7 @@ def _write_manifest(
         },
         "libraries": _versions(),
         "executor": {
-            "name": job.options.executor,
+            "name": "dask" if job.options.cluster else job.options.executor,
             "workers": job.options.workers,
             "chunksize": job.options.chunksize,
         },
@@ -402,10 +419,21 @@ def _processed(job: _Job) -> Run:
 
 def _scan(job: _Job) -> None:
     run = _processed(job)
-    data = run.scaled("mass", "data")
-    if data is None:
-        raise ConfigurationError(f"{job.path}: the catalogue has no data sample to scan")
     background = run.scaled("mass", "background")
+    blinded = hides_signal_region(job.blinding)
+    data = background if blinded else run.scaled("mass", "data")
+    if data is None:
+        kind = "background" if blinded else "data"
+        raise ConfigurationError(f"{job.path}: the catalogue has no {kind} sample to scan")
+    injections = [Injection.parse(text) for text in job.options.inject]
+    data = inject(
+        data,
+        run.signal_model,
+        job.analysis.scan,
+        injections,
+        luminosity=run.luminosity,
+        seed=job.options.seed,
+    )
     result, points = scan(
         data,
         run.signal_model,
@@ -414,6 +442,7 @@ def _scan(job: _Job) -> None:
         background=background,
         background_size=_background_size(run),
         synthetic=run.manifest["synthetic"],
+        blinded=blinded,
         progress=job.report("scan"),
     )
     if background is not None:
@@ -421,6 +450,7 @@ def _scan(job: _Job) -> None:
             Spectra.of(background), run.signal_model, job.analysis.scan, luminosity=run.luminosity
         )
         result = replace(result, meta={**result.meta, "expected_crossing": crossing.mass})
+    result = replace(result, meta={**result.meta, "injected": list(job.options.inject)})
     result.save(job.out)
     save_workspaces({p.window.mass: p.workspace for p in points}, job.out / "workspaces")
 

@@ -6,7 +6,9 @@ one of several engines, keeps what is finished on disk, and accounts for every e
 
 from __future__ import annotations
 
+from alp_coffea.execution.clusters import Cluster
 from alp_coffea.execution.processors import load_processor
+from alp_coffea.execution.progress import Status
 from alp_coffea.execution.running import EXECUTORS, process_files
 
-__all__ = ["EXECUTORS", "load_processor", "process_files"]
+__all__ = ["EXECUTORS", "Cluster", "Status", "load_processor", "process_files"]

@@ -10,8 +10,7 @@ import queue
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import dask
 import distributed
@@ -20,19 +19,12 @@ from distributed.security import Security
 from tornado.ioloop import PeriodicCallback
 
 from alp_coffea.errors import ConfigurationError, IncompleteRunError
+from alp_coffea.execution.clusters import CLUSTERS, Cluster
 from alp_coffea.execution.engines import ONE_THREAD, WorkerLostError
 from alp_coffea.execution.tasks import Shipped
 
 log = logging.getLogger(__name__)
 
-ClusterName = Literal["slurm", "htcondor", "lsf", "pbs"]
-#: Classes of dask-jobqueue by the name of the batch system.
-CLUSTERS: Final[Mapping[ClusterName, str]] = {
-    "slurm": "SLURMCluster",
-    "htcondor": "HTCondorCluster",
-    "lsf": "LSFCluster",
-    "pbs": "PBSCluster",
-}
 #: Set before a worker starts. Dask's own default gives memory back after every array, which makes
 #: awkward 1.8 times slower; glibc needs both thresholds.
 ENVIRONMENT: Final = {
@@ -47,21 +39,6 @@ SAME_VERSIONS: Final = ("alp_coffea", "awkward", "boost_histogram", "cloudpickle
 _FETCH: Final = 30.0
 #: How long to go on without any worker on somebody else's scheduler [s].
 PATIENCE: Final = 600.0
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Which dask workers to use; by default our own on this machine.
-
-    ``scheduler`` is the address of a running one, with ``tls`` (``ca``, ``cert``, ``key``: file
-    names) for a secure one. ``batch`` starts workers as jobs, with the options of dask-jobqueue's
-    own configuration, and adapts their number to the work, up to ``workers`` of them.
-    """
-
-    workers: int | None = None
-    scheduler: str | None = None
-    batch: ClusterName | None = None
-    tls: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager

@@ -23,7 +23,8 @@ class Status:
 
     ``events`` are those accounted for as read, of which ``resumed`` came from checkpoints;
     ``failures`` counts failed attempts, ``lost`` entries given up, ``stale`` checkpoints of
-    other versions of code, options or files, which are computed again.
+    other versions of code, options or files, which are computed again. When ``finished``,
+    everything is merged.
     """
 
     total: int
@@ -35,6 +36,7 @@ class Status:
     failures: int = 0
     lost: int = 0
     stale: int = 0
+    finished: bool = False
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -92,23 +94,28 @@ class Display:
         self._started: dict[str, float] = {}
         self._said: dict[str, float] = {}
 
-    def __call__(self, stage: str, done: int, total: int, status: Status | None = None) -> None:
-        """Say that ``done`` of ``total`` of a stage is done; ``status`` while processing."""
+    def processing(self, status: Status) -> None:
+        """Show how far the processing of files is, and what it came to at the end."""
+        self._show("process", status.events + status.lost, status.total, status)
+        if status.finished:
+            self._console.print(f"process: {status.summary()}")
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` of a stage is done."""
+        self._show(stage, done, total, None)
+
+    def _show(self, stage: str, done: int, total: int, status: Status | None) -> None:
         now = time.monotonic()
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=total, details="")
             self._started[stage] = self._said[stage] = now
         details = "" if status is None else status.details()
         self._bars.update(self._tasks[stage], completed=done, total=total, details=details)
-        if self._log and (done >= total or now - self._said[stage] > _LOG_EVERY):
+        due = now - self._said[stage] > _LOG_EVERY
+        if self._log and (due or (done >= total and status is None)):
             self._said[stage] = now
             text = f"{done:,} of {total:,}" if status is None else status.line()
             self._console.print(f"{stage}: {text} ({now - self._started[stage]:.1f} s)")
-
-    def say(self, text: str) -> None:
-        """A line of its own, not in quiet mode."""
-        if not self._console.quiet:
-            self._console.print(text)
 
 
 @contextmanager

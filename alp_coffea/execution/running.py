@@ -7,7 +7,7 @@ are made; this process hands out chunks, keeps the ledger and merges what is lef
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -24,6 +24,7 @@ from alp_coffea.events.schema import AlpSchema, check_fields
 from alp_coffea.events.weights import weight_branch
 from alp_coffea.execution.checkpoints import Store
 from alp_coffea.execution.chunks import FilePlan, plan_files
+from alp_coffea.execution.clusters import Cluster
 from alp_coffea.execution.engines import Engine, Iterative, LocalProcesses
 from alp_coffea.execution.fingerprints import code_digests, file_digest
 from alp_coffea.execution.progress import Status, Update
@@ -41,7 +42,7 @@ def process_files(
     records: Sequence[FileRecord],
     catalogue: Catalogue,
     *,
-    executor: ExecutorName | Engine = "iterative",
+    executor: ExecutorName | Cluster | Engine = "iterative",
     workers: int | None = None,
     chunksize: int = 250_000,
     limit_chunks: int | None = None,
@@ -49,8 +50,7 @@ def process_files(
     fresh: bool = False,
     allow_missing: bool = False,
     blinding: Blinding | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    update: Update | None = None,
+    progress: Update | None = None,
 ) -> Output:
     """Run a processor over all usable files and account for every entry.
 
@@ -64,7 +64,8 @@ def process_files(
         Opened files, see ``open_catalogue``; ``read``, ``selected`` and ``status`` are updated.
     executor
         ``iterative``: this process. ``futures``: local processes. ``dask``: a local dask cluster.
-        For other dask workers, an engine from :func:`~alp_coffea.execution.dask_engine.connect`.
+        For other dask workers a ``Cluster``; to use one several times, an engine from
+        :func:`~alp_coffea.execution.dask_engine.connect`.
     limit_chunks
         Process only so many chunks of each sample (a test drive).
     checkpoints
@@ -111,7 +112,8 @@ def process_files(
         )
         todo = [piece for plan in plans for piece in plan.pieces if isinstance(piece, WorkItem)]
         status = Status(sum(plan.stop for plan in plans), len(todo), stale=store.stale)
-        work = Work(engine, store, plans, status, _call_both(progress, update))
+        update = progress or (lambda _: None)
+        work = Work(engine, store, plans, status, update)
         chunk = ChunkFunction(processor, rules, store.folder, store.run)
         for parquet in (False, True):
             items = [item for item in todo if _is_parquet(item.filename) == parquet]
@@ -121,18 +123,10 @@ def process_files(
         _close_ledger(plans, allow_missing)
         merged = _merged(work, store, plans)
         store.finish()
+        status.finished = True
+        update(status)
     final = processor.postprocess(merged)
     return merged if final is None else final
-
-
-def _call_both(progress: Callable[[int, int], None] | None, update: Update | None) -> Update:
-    def both(status: Status) -> None:
-        if progress is not None:
-            progress(status.events, status.total)
-        if update is not None:
-            update(status)
-
-    return both
 
 
 def _runner(work: Work, parquet: bool, chunksize: int) -> Runner:
@@ -163,11 +157,13 @@ def _store(folder: Path | None, fresh: bool, keys: dict[str, tuple[str, str]]) -
 
 
 @contextmanager
-def _engine(executor: ExecutorName | Engine, workers: int | None) -> Iterator[Engine]:
+def _engine(executor: ExecutorName | Cluster | Engine, workers: int | None) -> Iterator[Engine]:
     if executor == "dask":
-        from alp_coffea.execution.dask_engine import Cluster, connect
+        executor = Cluster(workers)
+    if isinstance(executor, Cluster):
+        from alp_coffea.execution.dask_engine import connect
 
-        with connect(Cluster(workers)) as engine, _closed(engine):
+        with connect(executor) as engine, _closed(engine):
             yield engine
     elif isinstance(executor, str):
         with _closed(Iterative() if executor == "iterative" else LocalProcesses(workers)) as local:

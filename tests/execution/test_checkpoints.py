@@ -45,7 +45,7 @@ class Bench:
         processor = load_processor(str(self.processor), options or {}, beams=SUPERKEKB)
         settings = {"chunksize": 100, "checkpoints": self.checkpoints, **settings}
         self.records = inputs.opened(self.catalogue)
-        return process_files(processor, self.records, self.catalogue, update=update, **settings)
+        return process_files(processor, self.records, self.catalogue, progress=update, **settings)
 
     @property
     def computed(self) -> int:
@@ -266,7 +266,7 @@ if __name__ == "__main__":
     processor = load_processor(str(folder / "filler.py"), {options!r}, beams=SUPERKEKB)
     process_files(processor, inputs.opened(catalogue), catalogue, executor={executor!r},
                   workers=2, chunksize=100, checkpoints=folder / "checkpoints",
-                  update=lambda status: print(status.events, flush=True))
+                  progress=lambda status: print(status.events, flush=True))
 """
 
 

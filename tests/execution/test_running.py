@@ -61,7 +61,7 @@ def test_every_entry_is_processed_once(
         executor=executor,
         workers=2,
         chunksize=chunksize,
-        progress=lambda done, total: seen.append((done, total)),
+        progress=lambda status: seen.append((status.events, status.total)),
     )
     assert list(output) == ["signal_2.0000", "signal_3.0000"]
     for part in output.values():
