@@ -132,8 +132,8 @@ def test_bad_input_exits_3_and_is_named(
     empty.touch()
     cases = {
         ("gone.root",): "sample 'ggg': no file matches",
-        (str(text),): "text.root (sample 'ggg') cannot be read as ROOT",
-        (str(empty),): "empty.root (sample 'ggg') cannot be read as ROOT",
+        (str(text),): "text.root is not a ROOT file",
+        (str(empty),): "empty.root is not a ROOT file",
     }
     for files, message in cases.items():
         capsys.readouterr()

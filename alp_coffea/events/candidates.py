@@ -64,7 +64,10 @@ class FlatPhotons:
 
 
 def _packed(column: ak.Array) -> ak.contents.ListOffsetArray:
-    layout = ak.to_layout(ak.materialize(column)).to_ListOffsetArray64(True)
+    layout = ak.to_layout(ak.materialize(column))
+    if layout.is_indexed:  # some events were left out
+        layout = layout.project()
+    layout = layout.to_ListOffsetArray64(True)
     return ak.to_packed(layout) if layout.content.is_option else layout
 
 

@@ -137,6 +137,7 @@ def scan(
     background: hist.Hist | None = None,
     background_size: float | None = None,
     synthetic: bool = False,
+    blinded: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[ScanResult, list[Point]]:
     """Fit every mass hypothesis of the scan.
@@ -160,6 +161,9 @@ def scan(
         is computed.
     synthetic
         Whether the data are simulated, carried into labels.
+    blinded
+        ``data`` are the expected background: expected limits are kept, everything observed is
+        left empty and the status is ``blinded``.
     progress
         Called with (fits done, fits in all).
 
@@ -189,7 +193,7 @@ def scan(
         if progress is not None:
             progress(number * len(masses), len(choices) * len(masses))
     rows = tuple(
-        _row(list(alternatives), mass, model.sqrt_s, settings, luminosity)
+        _row(list(alternatives), mass, model.sqrt_s, settings, luminosity, blinded)
         for mass, alternatives in zip(masses, zip(*fitted, strict=True), strict=True)
     )
     nominal = [fit.point for fit in fitted[0] if isinstance(fit.point, Point)]
@@ -212,6 +216,13 @@ def _add_spurious(
         row |= {"spurious_sigma": _finite(sigma), "spurious_z": _finite(significance)}
 
 
+#: Columns that a blinded scan leaves empty.
+_OBSERVED: Final = (
+    "n_data", "yield", "yield_error", "sigma_hat", "sigma_hat_error", "z_local", "p_local",
+    "z_lowest", "gof_p", "sigma_obs", "g_obs", "parameters", "fitted",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class _Fitted:
     """One mass with one choice of background: its model and limits, or why there are none."""
@@ -226,7 +237,12 @@ class _Fitted:
 
 
 def _row(
-    alternatives: Sequence[_Fitted], mass: float, sqrt_s: float, settings: Scan, luminosity: float
+    alternatives: Sequence[_Fitted],
+    mass: float,
+    sqrt_s: float,
+    settings: Scan,
+    luminosity: float,
+    blinded: bool,
 ) -> Row:
     """Fit columns of the nominal choice; limits and smallest significance over all choices."""
     nominal = alternatives[0]
@@ -246,11 +262,14 @@ def _row(
     good = [fit for fit in alternatives if fit.status == "ok"]
     failed = [fit.choice.name for fit in alternatives if fit.status != "ok"]
     row |= _fit_columns(nominal.point, nominal.limits, luminosity)
-    row |= _limit_columns(good or [nominal], mass, sqrt_s)
+    row |= _limit_columns(good or [nominal], mass, sqrt_s, blinded)
     notes = [nominal.point.window.note, nominal.limits.note]
     if failed and good:
         notes.append(f"background choices without a limit: {', '.join(failed)}")
     row["note"] = "; ".join(note for note in notes if note)
+    if blinded:
+        row |= dict.fromkeys(_OBSERVED)
+        row["status"] = "blinded" if nominal.status == "ok" else nominal.status
     return row
 
 
@@ -283,7 +302,9 @@ def _fit_columns(point: Point, limits: PointLimits, luminosity: float) -> Row:
     }
 
 
-def _limit_columns(alternatives: Sequence[_Fitted], mass: float, sqrt_s: float) -> Row:
+def _limit_columns(
+    alternatives: Sequence[_Fitted], mass: float, sqrt_s: float, blinded: bool
+) -> Row:
     """The weakest observed limit, and the expected band with the weakest median."""
 
     def in_pb(fit: _Fitted) -> tuple[float, list[float]]:
@@ -293,7 +314,7 @@ def _limit_columns(alternatives: Sequence[_Fitted], mass: float, sqrt_s: float) 
         return fit.limits.observed * unit, [value * unit for value in fit.limits.expected]
 
     limits = [in_pb(fit) for fit in alternatives]
-    weakest = int(np.argmax([observed for observed, _ in limits]))
+    weakest = int(np.argmax([band[2] if blinded else observed for observed, band in limits]))
     band = max((expected for _, expected in limits), key=lambda values: values[2])
     sigma = dict(zip(("obs", *BANDS), [limits[weakest][0], *band], strict=True))
     significances = [fit.limits.z_local for fit in alternatives if fit.limits is not None]

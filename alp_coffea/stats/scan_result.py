@@ -95,10 +95,12 @@ class ScanResult:
     def __repr__(self) -> str:
         if not self.rows:
             return "ScanResult(empty)"
-        failed = [row for row in self.rows if row["status"] != "ok"]
+        failed = [row for row in self.rows if row["status"] not in ("ok", "blinded")]
+        blinded = any(row["status"] == "blinded" for row in self.rows)
         lines = [
             f"ScanResult: {len(self)} masses from {self.rows[0]['mass']:.3f} to "
             f"{self.rows[-1]['mass']:.3f} GeV, {len(failed)} not ok"
+            + (", blinded" if blinded else "")
             + (", simulation (synthetic)" if self.synthetic else "")
         ]
         z = self["z_local"]
