@@ -13,9 +13,9 @@ import argparse
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +36,21 @@ COLUMN = {name: i for i, name in enumerate(CLUSTER_COLUMNS)}
 TRACK = {name: i for i, name in enumerate(TRACK_COLUMNS)}
 
 
-def show(name: str, measured: float, target: float, remark: str = "") -> None:
-    print(f"{name:58s} {measured:11.5g} {target:11.5g} {measured / target:8.4f}  {remark}")
+class Result(NamedTuple):
+    """One line of the table; ``target`` is NaN where there is none."""
+
+    name: str
+    measured: float
+    target: float = math.nan
+    remark: str = ""
+
+    def __str__(self) -> str:
+        target = "" if math.isnan(self.target) else f"{self.target:11.5g}"
+        ratio = "" if math.isnan(self.target) else f"{self.measured / self.target:8.4f}"
+        return f"{self.name:58s} {self.measured:11.5g} {target:11s} {ratio:8s}  {self.remark}"
+
+
+Results = Iterator[Result]
 
 
 class Triples:
@@ -144,22 +157,22 @@ BARREL = np.array([37.3, 123.7]) * DEGREE
 CDC = np.array([17.0, 150.0]) * DEGREE
 
 
-def cross_sections(_: float) -> None:
+def cross_sections(_: float) -> Results:
     beams = Beams.symmetric(ROOT_S)
     for mass, target in {0.5: 0.1176, 1: 0.1152, 3: 0.0921, 5: 0.0555, 8: 0.00930}.items():
         value, error = cross_section("signal", beams=beams, mass=mass)
-        show(f"sigma(gamma a), m = {mass} [pb]", value, target, f"± {error:.1g}")
+        yield Result(f"sigma(gamma a), m = {mass} [pb]", value, target, f"± {error:.1g}")
         events = generate("signal", 2**20, seed=4, beams=beams, mass=mass, isr=False, weighted=True)
         cosine = events.p4[:, 0, 3] / events.p4[:, 0, 0]
-        show("    <cos^2 theta*>", np.average(cosine**2, weights=events.weight), 0.4)
+        yield Result("    <cos^2 theta*>", np.average(cosine**2, weights=events.weight), 0.4)
     barrel = {"theta_min": 30 * DEGREE, "theta_max": 150 * DEGREE}
     value, error = cross_section("ggg", beams=beams, energy_min=0.5, **barrel)
-    show("sigma(ggg), E* > 0.5, 30-150 degrees [pb]", value, 44.50, f"± {error:.2g}")
+    yield Result("sigma(ggg), E* > 0.5, 30-150 degrees [pb]", value, 44.50, f"± {error:.2g}")
     value, error = cross_section("ee", beams=beams, theta_min=15 * DEGREE, theta_max=165 * DEGREE)
-    show("sigma(ee), 15-165 degrees [nb]", value / 1000, 124.5, f"± {error / 1000:.2g}")
+    yield Result("sigma(ee), 15-165 degrees [nb]", value / 1000, 124.5, f"± {error / 1000:.2g}")
     for name, target in (("pi0g", 2.43), ("etag", 0.96), ("etaprimeg", 0.03)):
         value, error = cross_section(name, beams=beams)
-        show(f"sigma({name}) [pb]", value, target, f"± {error:.2g} (normalised to it)")
+        yield Result(f"sigma({name}) [pb]", value, target, f"± {error:.2g} (normalised to it)")
 
 
 #: events per process and whether lost tracks are a weight
@@ -174,7 +187,7 @@ YIELDS = {
 }
 
 
-def yields(scale: float) -> None:
+def yields(scale: float) -> Results:
     totals = {0.65: 0.0, 1.0: 0.0}
     variances = {0.65: 0.0, 1.0: 0.0}
     for process, (full, by_weight) in YIELDS.items():
@@ -198,16 +211,19 @@ def yields(scale: float) -> None:
             expected, variance = factor * sums[2 * k], factor**2 * sums[2 * k + 1]
             totals[energy] += expected
             variances[energy] += variance
-            print(f"    {process:10s} E > {energy:4.2f}: {expected:9.1f} ± {variance**0.5:.1f}")
+            remark = f"± {math.sqrt(variance):.1f}"
+            yield Result(f"    {process}, E > {energy}", expected, remark=remark)
     for energy, target in ((0.65, 15225.0), (1.0, 11156.0)):
         remark = f"± {math.sqrt(variances[energy]):.0f}"
-        show(f"candidates at 445/pb, E > {energy}, all backgrounds", totals[energy], target, remark)
-    show("    their ratio", totals[1.0] / totals[0.65], 0.733)
+        yield Result(
+            f"candidates at 445/pb, E > {energy}, all backgrounds", totals[energy], target, remark
+        )
+    yield Result("    their ratio", totals[1.0] / totals[0.65], 0.733)
     factors = 15777 / totals[0.65], 11625 / totals[1.0]
-    show("    data/prediction E > 1.0 over E > 0.65", factors[1] / factors[0], 1.0)
+    yield Result("    data/prediction E > 1.0 over E > 0.65", factors[1] / factors[0], 1.0)
 
 
-def sensitivity(scale: float) -> None:
+def sensitivity(scale: float) -> Results:
     """Changes of the yield of three photons; the expectations are sizes, not targets."""
     n = int(1_000_000 * scale)
 
@@ -236,12 +252,16 @@ def sensitivity(scale: float) -> None:
         ("heavier tail, alpha = 0.6, n = 3", tail, True, 0.85),
     ):
         changed = yields_of(detector, isr) / nominal
-        show(name, changed[0], expected, f"ratio of the two sets x {changed[1] / changed[0]:.4f}")
+        yield Result(
+            name, changed[0], expected, f"ratio of the two sets x {changed[1] / changed[0]:.4f}"
+        )
     changed = nominal / yields_of({}, False)
-    show("radiation", changed[0], 0.92, f"ratio of the two sets x {changed[1] / changed[0]:.4f}")
+    yield Result(
+        "radiation", changed[0], 0.92, f"ratio of the two sets x {changed[1] / changed[0]:.4f}"
+    )
 
 
-def knee(scale: float) -> None:
+def knee(scale: float) -> Results:
     n = int(6_000_000 * scale)
     edges = np.arange(5.0, 33.01, 0.25)
 
@@ -267,10 +287,10 @@ def knee(scale: float) -> None:
             error = np.sqrt(np.maximum(spectrum[use], 1))
             lines.append(np.polyfit(centres[use], spectrum[use], 1, w=1 / error))
         crossing = (lines[1][1] - lines[0][1]) / (lines[0][0] - lines[1][0])
-        show(f"knee of dN/dm^2, lines over {ranges} [GeV^2]", crossing, target)
+        yield Result(f"knee of dN/dm^2, lines over {ranges} [GeV^2]", crossing, target)
 
 
-def efficiency(scale: float) -> None:
+def efficiency(scale: float) -> Results:
     n = int(200_000 * scale)
 
     def count(particles: Particles, seen: DetectedEvents, weight: Array) -> float:
@@ -283,7 +303,7 @@ def efficiency(scale: float) -> None:
         radiated, _ = cross_section("signal", mass=mass, isr=True)
         selected = 100 * sum(simulate("signal", n, count, mass=mass)) / n
         remark = f"± {selected / math.sqrt(n * selected / 100):.2g}; x sigma_ISR/sigma_Born: "
-        show(
+        yield Result(
             f"loose efficiency, m = {mass} [%]",
             selected,
             target,
@@ -291,7 +311,7 @@ def efficiency(scale: float) -> None:
         )
 
 
-def crossing(scale: float) -> None:
+def crossing(scale: float) -> Results:
     from scipy.optimize import minimize
 
     def negative_log_likelihood(x: Array, values: Array) -> float:
@@ -340,13 +360,14 @@ def crossing(scale: float) -> None:
         values = np.concatenate(simulate("signal", n, matched, mass=mass, isr=False), axis=1)
         # the recoil mass has its tail on the high side: energies are measured too low
         sigmas = width(values[0], 1.0), width(values[1], -1.0)
-        print(f"    m = {mass}: sigma(m^2) = {sigmas[0]:.4f} (pair), {sigmas[1]:.4f} (recoil)")
+        yield Result(f"    sigma(m^2) of the pair, m = {mass} [GeV^2]", sigmas[0])
+        yield Result(f"    sigma(m^2) of the recoil, m = {mass} [GeV^2]", sigmas[1])
         logs.append(math.log(sigmas[0] / sigmas[1]))
     slope, offset = np.polyfit(masses, logs, 1)
-    show("mass where the widths cross [GeV]", -offset / slope, 6.6)
+    yield Result("mass where the widths cross [GeV]", -offset / slope, 6.6)
 
 
-def speed(scale: float) -> None:
+def speed(scale: float) -> Results:
     def rate(action: Callable[[], Any], n: int) -> float:
         best = math.inf
         action()  # compile, integrate, warm up
@@ -359,7 +380,7 @@ def speed(scale: float) -> None:
     for process, target, size in (("ggg", 2e5, 200_000), ("eeg", 3e4, 50_000)):
         n = int(size * max(scale, 0.2))
         value = rate(lambda p=process, m=n: generate(p, m, seed=1), n)  # type: ignore[misc]
-        show(f"{process} unweighted, with radiation [events/s]", value, target)
+        yield Result(f"{process} unweighted, with radiation [events/s]", value, target)
     events = generate("ggg", BATCH, seed=1)
     particles = Particles.of(events)
     detector = Detector()
@@ -376,15 +397,15 @@ def speed(scale: float) -> None:
         ),
         BATCH,
     )
-    show("detector [events/s]", detected, 4e5)
+    yield Result("detector [events/s]", detected, 4e5)
     n = 4 * BATCH
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ggg.root"
         everything = rate(lambda: write_sample(path, "ggg", n, seed=1), n)
     generated = rate(lambda: generate("ggg", BATCH, seed=1), BATCH)
     writing = 1 / (1 / everything - 1 / detected - 1 / generated)
-    show("writing, incl. digest and conversion [events/s]", writing, detected / 3)
-    print(f"    everything together: {everything:.3g} events/s")
+    yield Result("writing, incl. digest and conversion [events/s]", writing, detected / 3)
+    yield Result("    generated, detected and written [events/s]", everything)
 
 
 BENCHMARKS = {
@@ -405,7 +426,8 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"{'quantity':58s} {'measured':>11s} {'target':>11s} {'ratio':>8s}")
     for name in arguments.name or BENCHMARKS:
-        BENCHMARKS[name](0.1 if arguments.quick else 1.0)
+        for result in BENCHMARKS[name](0.1 if arguments.quick else 1.0):
+            print(result, flush=True)
 
 
 if __name__ == "__main__":
