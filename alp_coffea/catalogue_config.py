@@ -111,7 +111,8 @@ class Sample(Model):
     of ``streams`` copies) or follows from ``generated_events / cross_section``; for data it is
     the recorded one, given as a number or by run in a ``luminosity_table`` (CSV with columns
     experiment, run, luminosity), restricted to ``good_runs`` (CSV with experiment, run). A
-    signal's cross section holds at ``coupling`` [1/GeV]. Simulation is scaled to the data of the
+    signal's cross section holds at ``coupling`` [1/GeV]; without one it is the Born cross
+    section at the beams' energy. Simulation is scaled to the data of the
     same ``campaign``, or to all data if it names none.
 
     ``friends`` are paths with ``{folder}`` and ``{stem}`` of each file, holding other particle
@@ -169,12 +170,12 @@ class Sample(Model):
             raise ValueError(
                 "a background needs 'luminosity', or 'cross_section' and 'generated_events'"
             )
-        if self.kind == "signal" and (self.cross_section is None or self.generated_events is None):
-            raise ValueError("a signal needs 'cross_section' and 'generated_events'")
+        if self.kind == "signal" and self.luminosity is None and self.generated_events is None:
+            raise ValueError("a signal needs 'generated_events'")
 
     @property
     def equivalent_luminosity(self) -> float | None:
-        """Luminosity the whole sample corresponds to [1/pb], None when not known yet."""
+        """Luminosity the whole sample corresponds to [1/pb], None when not given."""
         if self.luminosity is not None:
             return self.luminosity * (self.streams or 1.0)
         if self.cross_section is None or self.generated_events is None:

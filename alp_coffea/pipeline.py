@@ -276,7 +276,10 @@ def _process(job: _Job) -> None:
 def _write_manifest(
     job: _Job, records: Sequence[FileRecord], counts: Mapping[str, Any] | None = None
 ) -> None:
-    covered = {sample.name: coverage(sample, records) for sample in job.catalogue.samples}
+    covered = {
+        sample.name: coverage(sample, records, sqrt_s=job.beams.sqrt_s)
+        for sample in job.catalogue.samples
+    }
     luminosities = Luminosities.of(
         job.catalogue, covered, job.blinding, projected=job.analysis.luminosity
     )

@@ -146,7 +146,9 @@ def test_rows_apply_from_their_lower_edge_in_any_order() -> None:
 
 
 @pytest.mark.parametrize("room", ["datasets", "analyses"])
-def test_built_in_files_load(room: Any) -> None:
+def test_built_in_files_load(room: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BELLE2_2018", "/data")
+    monkeypatch.setenv("NTUPLES", "/data")
     read = load_catalogue if room == "datasets" else load_analysis
     files = list(builtin_folder(room).glob("*.yaml"))
     assert files

@@ -23,6 +23,7 @@ from alp_coffea.config import Blinding
 from alp_coffea.errors import ConfigurationError, suggest
 from alp_coffea.events.blinding import luminosity_fraction
 from alp_coffea.events.datasets import FileRecord, covered_fraction, read_fraction
+from alp_coffea.events.weights import equivalent_luminosity
 
 #: (experiment, run)
 RunNumber = tuple[int, int]
@@ -125,7 +126,7 @@ def _names(runs: Iterable[RunNumber]) -> str:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Luminosity of a data sample [1/pb].
+    """Luminosity of a sample [1/pb].
 
     Attributes
     ----------
@@ -148,8 +149,8 @@ class Coverage:
     note: str = ""
 
 
-def coverage(sample: Sample, records: Sequence[FileRecord]) -> Coverage:
-    """The luminosity of a sample that was read.
+def coverage(sample: Sample, records: Sequence[FileRecord], *, sqrt_s: float) -> Coverage:
+    """The luminosity of a sample that was read; ``sqrt_s`` [GeV] is used for signals.
 
     With a table it is the sum over the good runs that have entries, each times the share of the
     run's entries that was read: a file that is absent takes its runs with it, whether it was
@@ -161,7 +162,7 @@ def coverage(sample: Sample, records: Sequence[FileRecord]) -> Coverage:
     """
     fraction = covered_fraction(records, sample.name)
     if sample.luminosity_table is None:
-        total = sample.equivalent_luminosity
+        total = equivalent_luminosity(sample, sqrt_s)
         return Coverage(total, None if total is None else total * fraction, fraction)
     table = read_luminosity_table(sample.luminosity_table)
     good = set(table) if sample.good_runs is None else read_good_runs(sample.good_runs)

@@ -12,8 +12,9 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from alp_coffea.catalogue_config import EventWeight
+from alp_coffea.catalogue_config import EventWeight, Sample
 from alp_coffea.errors import MissingFieldError
+from alp_coffea.physics.theory import cross_section
 
 #: Field that :func:`with_lost_tracks` adds.
 WEIGHT_FIELD: Final = "event_weight"
@@ -60,6 +61,19 @@ def with_lost_tracks(events: ak.Array, probability: float, branch: str | None) -
     if branch is not None:
         weight = weight * ak.to_numpy(events[branch])
     return ak.with_field(ak.with_field(events, tracks[:, :0], "Track"), weight, WEIGHT_FIELD)
+
+
+def equivalent_luminosity(sample: Sample, sqrt_s: float) -> float | None:
+    """Luminosity that a whole sample corresponds to [1/pb], at ``sqrt_s`` [GeV].
+
+    A signal without a cross section has the one of R0 eq. 2.7 at its coupling.
+    """
+    given = sample.equivalent_luminosity
+    if given is not None or sample.mass is None or sample.generated_events is None:
+        return given
+    return sample.generated_events / float(
+        cross_section(sample.mass, sample.coupling, sqrt_s=sqrt_s)
+    )
 
 
 def scale(luminosity: float, available: float | None) -> float | None:
