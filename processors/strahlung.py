@@ -83,6 +83,29 @@ SIDEBAND_VARIABLES = {
 #: Origins of candidates in samples without and with a signal.
 ORIGINS = {False: ["other"], True: ["true", "combinatorial", "other"]}
 
+#: Masses for which cuts are chosen: definition and width sigma(m^2)/2m of the peak, from fits to
+#: the embedded simulation. Windows are [m - 5 sigma, m + 3 sigma] (eq. 5.1).
+BENCHMARKS = {
+    0.5: ("diphoton", 0.0157),
+    1.0: ("diphoton", 0.0205),
+    2.0: ("diphoton", 0.0335),
+    3.0: ("diphoton", 0.0488),
+    5.0: ("diphoton", 0.0751),
+    6.5: ("diphoton", 0.0926),
+    8.0: ("recoil", 0.0643),
+    9.3: ("recoil", 0.0344),
+}
+#: Thresholds at which cuts are scanned; the mass is cut with one parameter, eq. 5.5.
+GRID = (
+    hist.axis.Regular(29, 0.10, 1.55, name="min_photon_energy", label=r"$E_\gamma$ [GeV]"),
+    hist.axis.Regular(10, 0.0, 0.05, name="max_right_fraction", label="right fraction RF"),
+    hist.axis.Integer(0, 3, name="min_acceptance", label="drift chamber, barrel, reduced barrel"),
+    hist.axis.Regular(10, 0.0, 1.0, name="min_zernike_mva", label="Zernike MVA"),
+    hist.axis.Integer(0, 2, name="min_separated", label="daughters apart"),
+    hist.axis.Regular(2, 0.0, 20.0, name="max_timing_chi", label=r"$t_c$"),
+)
+BARREL = (math.radians(32.2), math.radians(128.7))
+
 #: Systematic variations (sec. 7.5). Those of thresholds leave photons and masses as they are.
 VARIATIONS = (
     *(
@@ -137,6 +160,8 @@ class Strahlung(ProcessorABC):
         Of photon energies and event weights, see ``alp_coffea.events.corrections.Corrections``.
     variations
         Also evaluate the systematic variations of simulated samples.
+    optimisation
+        Also fill what ``alp-coffea optimise`` needs to choose cuts.
     kernels
         False takes the readable awkward version of the photon kernels, as a check of them.
     """
@@ -161,12 +186,14 @@ class Strahlung(ProcessorABC):
         *,
         corrections: Mapping[str, Any] | None = None,
         variations: bool = False,
+        optimisation: bool = False,
         kernels: bool = True,
     ) -> None:
         self.beams = beams
         self.corrections = Corrections.of(corrections)
         self.cuts = Cuts()
         self.variations = VARIATIONS if variations else ()
+        self.optimisation = optimisation
         self.triples = PhotonTriples if kernels else AwkwardTriples
 
     def process(self, events: ak.Array) -> dict[str, Any]:
@@ -218,6 +245,8 @@ class Strahlung(ProcessorABC):
             angles = histograms["delta_theta_phi_n_minus_1"]
             fill_angles(angles, energy_set, weight, final, selection.all_but("delta_theta_phi"))
 
+        if self.optimisation and kind != "data":
+            histograms["cut_grid"] = self.cut_grid(loose, clean, weight, events.metadata["mass"])
         if self.variations and kind != "data":
             histograms |= self.varied(events, photons, final, clean, weights)
         return {
@@ -234,17 +263,17 @@ class Strahlung(ProcessorABC):
 
         A mask (n,): False where any choice of photons that is filled somewhere is inside.
         """
-        photons = self.corrections.energies(FlatPhotons(events.Photon), events)
-        outside = np.ones(len(events), dtype=bool)
+        photons = FlatPhotons(events.Photon)
+        loose = self.triples.choose(photons, LOOSE)
+        inside = self.mass_within(loose, self.cuts.three_photon_mass)
         for acceptance in (
-            LOOSE,
-            self.acceptance(self.cuts),
-            self.acceptance(replace(self.cuts, theta=LOOSE.theta)),
-            self.acceptance(replace(self.cuts, cluster_n_hits=-math.inf)),
+            self.acceptance(),
+            self.acceptance(theta=LOOSE.theta),
+            self.acceptance(n_hits=False),
         ):
-            triples = self.triples.choose(photons, acceptance)
-            outside[triples.event[self.mass_within(triples, self.cuts.three_photon_mass)]] = False
-        return outside
+            triples = self.triples.choose(photons, acceptance, among=loose.event)
+            inside |= self.mass_within(triples, self.cuts.three_photon_mass)
+        return ~inside
 
     # --- selections -----------------------------------------------------------------------------
 
@@ -382,6 +411,48 @@ class Strahlung(ProcessorABC):
                             weight=np.repeat(weight[left.event], 3)[true.ravel()],
                         )
         return histograms
+
+    def cut_grid(
+        self, triples: PhotonTriples, clean: np.ndarray, weight: np.ndarray, mass: float | None
+    ) -> hist.Hist:
+        """Candidates near each benchmark mass by the cuts that keep them.
+
+        Of the loose selection without good tracks or noise clusters; of a signal sample only true
+        candidates at its own mass.
+        """
+        masses = [m for m in BENCHMARKS if mass is None or m == mass]
+        histogram = hist.Hist(category("hypothesis", [f"{m:.4f}" for m in masses]), *GRID)
+        real = (triples.clusterNHits > self.cuts.cluster_n_hits).all(axis=1)
+        triples = triples.passing(
+            self.mass_within(triples, LOOSE_MASS) & clean[triples.event] & real
+        )
+        relative = triples.three_photon_mass / self.beams.sqrt_s
+        inside = [
+            ((triples.theta > low) & (triples.theta < high)).all(axis=1).astype(int)
+            for low, high in (BARREL, self.cuts.theta)
+        ]
+        apart = self.final_cuts(triples, "high_mass", clean)["delta_theta_phi"]
+        values = (
+            triples.E[:, 2],
+            np.maximum((1 - relative) / 4, relative - 1),
+            inside[0] + inside[1],
+            triples.zernike_of_most_isolated,
+            all_candidates(apart).astype(int),
+            triples.timing_chi,
+        )
+        candidates = self.masses(triples)
+        for m in masses:
+            definition, width = BENCHMARKS[m]
+            near = (candidates[definition] > m - 5 * width) & (
+                candidates[definition] < m + 3 * width
+            )
+            if mass is not None:
+                near &= triples.origin == "true"
+            event = np.flatnonzero(near) // 3
+            histogram.fill(
+                f"{m:.4f}", *(v[event] for v in values), weight=weight[triples.event[event]]
+            )
+        return histogram
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         """Nothing to do after merging."""
