@@ -25,6 +25,7 @@ from alp_coffea.config import (
     Analysis,
     Blinding,
     Catalogue,
+    Nuisances,
     Sample,
     load_analysis,
     load_catalogues,
@@ -48,6 +49,7 @@ from alp_coffea.stats.injection import Injection, inject
 from alp_coffea.stats.published import published_limits
 from alp_coffea.stats.scan import scan
 from alp_coffea.stats.signal import SignalSample, fit_signal
+from alp_coffea.stats.systematics import Systematics, measure
 from alp_coffea.storage import save_cutflows, save_histograms
 
 Stage = Literal["process", "model", "scan", "report"]
@@ -444,6 +446,7 @@ def _scan(job: _Job) -> None:
         luminosity=run.luminosity,
         background=background,
         background_size=_background_size(run),
+        systematics=_systematics(run, job.analysis.scan.nuisances),
         synthetic=run.manifest["synthetic"],
         blinded=blinded,
         progress=job.report("scan"),
@@ -456,6 +459,17 @@ def _scan(job: _Job) -> None:
     result = replace(result, meta={**result.meta, "injected": list(job.options.inject)})
     result.save(job.out)
     save_workspaces({p.window.mass: p.workspace for p in points}, job.out / "workspaces")
+
+
+def _systematics(run: Run, settings: Nuisances) -> Systematics:
+    """Nuisance sizes, measured where the processor evaluated variations of the signal."""
+    name = "true_mass_variations"
+    variations = [
+        (row["mass"], run.histograms[f"{row['name']}/{name}"])
+        for row in run.samples.values()
+        if row["kind"] == "signal" and f"{row['name']}/{name}" in run.histograms
+    ]
+    return measure(settings, variations)
 
 
 def _background_size(run: Run) -> float | None:

@@ -159,6 +159,18 @@ def test_a_stage_can_be_repeated_alone(run: Run, small_input: Path) -> None:
     assert ScanResult.load(run.folder / "scan.json") == before
 
 
+def test_an_injected_signal_is_found_and_recorded(run: Run, small_input: Path) -> None:
+    before = run.scan
+    options = Options(inject=("mass=3.0,sigma=3.0",))
+    again = run_analysis(
+        small_input / "analysis.yaml", run.folder, stages=("scan",), options=options
+    )
+    nearest = int(np.argmin(np.abs(again.scan["mass"] - 3.0)))
+    assert again.scan["z_local"][nearest] > before["z_local"][nearest] + 2
+    assert again.scan.meta["injected"] == ["mass=3.0,sigma=3.0"]
+    run_analysis(small_input / "analysis.yaml", run.folder, stages=("scan",))
+
+
 def test_histograms_of_another_configuration_are_refused(
     run: Run, small_input: Path, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 import hist
 import numpy as np
 
-from alp_coffea.config import Definition, Nuisances, Scan
+from alp_coffea.config import Definition, Scan
 from alp_coffea.errors import ModelError
 from alp_coffea.physics.theory import coupling_from_cross_section
 from alp_coffea.stats.background import Spectra, fit_window
@@ -18,6 +18,7 @@ from alp_coffea.stats.limits import PointLimits, point_limits
 from alp_coffea.stats.scan_result import BANDS, COLUMNS, Row, ScanResult, WindowFit, window_fit
 from alp_coffea.stats.signal import SignalModel
 from alp_coffea.stats.studies import spurious_signal
+from alp_coffea.stats.systematics import Systematics
 from alp_coffea.stats.workspace import Point, build_point
 
 __all__ = [
@@ -85,7 +86,7 @@ def scan_points(
     luminosity: float,
     choice: BackgroundChoice = NOMINAL,
     definition: Definition | None = None,
-    nuisances: Nuisances | None = None,
+    systematics: Systematics | None = None,
 ) -> list[Point | ModelError]:
     """The statistical model of each mass [GeV], or why there is none.
 
@@ -97,9 +98,10 @@ def scan_points(
         Change of the background model.
     definition
         Used at all masses instead of the one that the settings give.
-    nuisances
-        Instead of those of the settings.
+    systematics
+        Sizes of the nuisances; default those of the settings alone.
     """
+    systematics = systematics or Systematics(settings.nuisances)
     points: list[Point | ModelError] = []
     for mass in masses:
         key = (definition or settings.definition(mass), settings.energy_set(mass))
@@ -120,7 +122,7 @@ def scan_points(
                     model,
                     window.counts(data[key]),
                     luminosity=luminosity,
-                    nuisances=nuisances or settings.nuisances,
+                    nuisances=systematics.at(mass, *key),
                 )
             )
         except ModelError as error:
@@ -136,6 +138,7 @@ def scan(
     luminosity: float,
     background: hist.Hist | None = None,
     background_size: float | None = None,
+    systematics: Systematics | None = None,
     synthetic: bool = False,
     blinded: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -159,6 +162,8 @@ def scan(
     background_size
         Luminosity of the background sample over that of the data; without it no spurious signal
         is computed.
+    systematics
+        Sizes of the nuisances; default those of the settings alone.
     synthetic
         Whether the data are simulated, carried into labels.
     blinded
@@ -180,7 +185,14 @@ def scan(
     fitted: list[list[_Fitted]] = []
     for number, choice in enumerate(choices, 1):
         points = scan_points(
-            observed, expected, model, settings, masses, luminosity=luminosity, choice=choice
+            observed,
+            expected,
+            model,
+            settings,
+            masses,
+            luminosity=luminosity,
+            choice=choice,
+            systematics=systematics,
         )
         good = [point for point in points if isinstance(point, Point)]
         limits = iter(point_limits([point.workspace for point in good], level=level))

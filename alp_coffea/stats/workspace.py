@@ -1,8 +1,8 @@
 """One pyhf workspace per mass hypothesis: the single definition of the statistical model.
 
 Signal: the interpolated peak, scaled by the cross section (the parameter of interest, in units
-of ``Point.unit``), with Gaussian-constrained efficiency, luminosity and width. Background: the
-Bernstein polynomials in m^2, one sample with its own non-negative factor each.
+of ``Point.unit``), with Gaussian-constrained yield (one nuisance per source) and width.
+Background: the Bernstein polynomials in m^2, one sample with its own non-negative factor each.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alp_coffea.config import Nuisances, efficiency_uncertainty
 from alp_coffea.errors import ModelError
 from alp_coffea.stats.background import FitWindow
 from alp_coffea.stats.shapes import bernstein
 from alp_coffea.stats.signal import SignalModel
+from alp_coffea.stats.systematics import NuisanceSizes
 
 Array = NDArray[np.float64]
 
@@ -50,7 +50,7 @@ def build_point(
     observed: Array,
     *,
     luminosity: float,
-    nuisances: Nuisances,
+    nuisances: NuisanceSizes,
 ) -> Point:
     """Workspace of one mass hypothesis.
 
@@ -83,8 +83,7 @@ def build_point(
     signal_yield = luminosity * efficiency * unit
     signal_modifiers: list[dict[str, Any]] = [
         {"name": POI, "type": "normfactor", "data": None},
-        *_normsys("efficiency", efficiency_uncertainty(nuisances, mass)),
-        *_normsys("luminosity", nuisances.luminosity),
+        *(_normsys(name, size) for name, size in nuisances.efficiency.items() if size > 0),
     ]
     if nuisances.width > 0:
         low, high = peak(1 - nuisances.width), peak(1 + nuisances.width)
@@ -129,11 +128,9 @@ def build_point(
     return Point(window, workspace, unit, efficiency, width, total)
 
 
-def _normsys(name: str, uncertainty: float) -> list[dict[str, Any]]:
-    if uncertainty == 0:
-        return []
+def _normsys(name: str, uncertainty: float) -> dict[str, Any]:
     data = {"lo": 1 - uncertainty, "hi": 1 + uncertainty}
-    return [{"name": name, "type": "normsys", "data": data}]
+    return {"name": name, "type": "normsys", "data": data}
 
 
 def _unit(fractions: Array, observed: Array, per_pb: float) -> float:

@@ -19,10 +19,11 @@ from alp_coffea.stats.studies import (
     signal_template,
     spurious_signal,
 )
+from alp_coffea.stats.systematics import Systematics
 from alp_coffea.stats.workspace import Point
 
 KEYS = [(d, e) for d in ("diphoton", "recoil") for e in ("low_mass", "high_mass")]
-NONE = Nuisances(luminosity=0, efficiency=(), width=0)
+NONE = Systematics(Nuisances(luminosity=0, efficiency=(), width=0))
 
 
 def spectra(per_gev2: float) -> Spectra:
@@ -31,7 +32,7 @@ def spectra(per_gev2: float) -> Spectra:
 
 def built(masses: list[float], per_gev2: float = 300.0) -> list[Point]:
     flat = spectra(per_gev2)
-    points = scan_points(flat, flat, MODEL, Scan(), masses, luminosity=445.0, nuisances=NONE)
+    points = scan_points(flat, flat, MODEL, Scan(), masses, luminosity=445.0, systematics=NONE)
     assert all(isinstance(point, Point) for point in points)
     return [point for point in points if isinstance(point, Point)]
 

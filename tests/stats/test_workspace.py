@@ -9,24 +9,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from windows import EDGES, FLAT, MODEL
 
-from alp_coffea.config import Nuisances, Scan
+from alp_coffea.config import Scan
 from alp_coffea.errors import ModelError
 from alp_coffea.stats.background import FitWindow, fit_window
+from alp_coffea.stats.systematics import NuisanceSizes
 from alp_coffea.stats.workspace import Point, build_point
 
 LUMINOSITY = 445.0
+USUAL = NuisanceSizes({"efficiency": 0.045, "luminosity": 0.007}, width=0.1)
 
 
 def window(mass: float) -> FitWindow:
     return fit_window(mass, Scan(), MODEL, EDGES, FLAT)
 
 
-def point(mass: float, per_bin: float = 30.0, nuisances: Nuisances | None = None) -> Point:
+def point(mass: float, per_bin: float = 30.0, nuisances: NuisanceSizes = USUAL) -> Point:
     w = window(mass)
     observed = np.full(len(w.edges) - 1, per_bin)
-    return build_point(
-        w, MODEL, observed, luminosity=LUMINOSITY, nuisances=nuisances or Nuisances(width=0.1)
-    )
+    return build_point(w, MODEL, observed, luminosity=LUMINOSITY, nuisances=nuisances)
 
 
 def model_of(p: Point) -> tuple[pyhf.Model, dict[str, float]]:
@@ -65,7 +65,7 @@ def test_equal_coefficients_are_flat_in_mass_squared() -> None:
 
 
 def test_nuisances_move_the_signal_only_and_by_their_size() -> None:
-    p = point(5.0, nuisances=Nuisances(width=0.1))
+    p = point(5.0)
     model, values = model_of(p)
     nominal = expected(model, values | {"sigma": 1.0})
     background = expected(model, values | {"sigma": 0.0})
@@ -79,7 +79,7 @@ def test_nuisances_move_the_signal_only_and_by_their_size() -> None:
 
 
 def test_no_nuisance_of_size_zero() -> None:
-    none = Nuisances(luminosity=0, efficiency=(), width=0)
+    none = NuisanceSizes({"efficiency": 0.0, "luminosity": 0.0})
     model, _ = model_of(point(3.0, nuisances=none))
     assert not {"efficiency", "luminosity", "width"} & set(model.config.par_order)
 
@@ -103,5 +103,5 @@ def test_an_empty_window_is_refused() -> None:
             MODEL,
             np.zeros(len(w.edges) - 1),
             luminosity=LUMINOSITY,
-            nuisances=Nuisances(),
+            nuisances=USUAL,
         )
