@@ -263,17 +263,17 @@ class Strahlung(ProcessorABC):
 
         A mask (n,): False where any choice of photons that is filled somewhere is inside.
         """
-        photons = FlatPhotons(events.Photon)
-        loose = self.triples.choose(photons, LOOSE)
-        inside = self.mass_within(loose, self.cuts.three_photon_mass)
+        photons = self.corrections.energies(FlatPhotons(events.Photon), events)
+        outside = np.ones(len(events), dtype=bool)
         for acceptance in (
-            self.acceptance(),
-            self.acceptance(theta=LOOSE.theta),
-            self.acceptance(n_hits=False),
+            LOOSE,
+            self.acceptance(self.cuts),
+            self.acceptance(replace(self.cuts, theta=LOOSE.theta)),
+            self.acceptance(replace(self.cuts, cluster_n_hits=-math.inf)),
         ):
-            triples = self.triples.choose(photons, acceptance, among=loose.event)
-            inside |= self.mass_within(triples, self.cuts.three_photon_mass)
-        return ~inside
+            triples = self.triples.choose(photons, acceptance)
+            outside[triples.event[self.mass_within(triples, self.cuts.three_photon_mass)]] = False
+        return outside
 
     # --- selections -----------------------------------------------------------------------------
 
