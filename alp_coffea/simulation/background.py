@@ -22,8 +22,6 @@ from alp_coffea.simulation.draws import draw, poisson_draw
 
 #: truth code of a background deposit (-1 marks a fragment of a real shower)
 _BACKGROUND: Final = -2.0
-#: other crossings leave showers of 0.1 to 5 GeV, uniform in the logarithm
-_LOWEST, _HIGHEST = 0.1, 5.0
 
 
 @njit(cache=True)
@@ -39,7 +37,8 @@ def add_background(state, deposits, count, shared, occupancy, d):  # type: ignor
     if d.background_out_of_time > 0.0:
         for _ in range(poisson_draw(state, d.background_out_of_time)):
             if count < limit:
-                energy = _LOWEST * (_HIGHEST / _LOWEST) ** draw(state)
+                range_ = d.background_out_of_time_energy_max / d.background_out_of_time_energy_min
+                energy = d.background_out_of_time_energy_min * range_ ** draw(state)
                 theta, where = _towards_beams(state, d)
                 time = d.background_time_window * (2.0 * draw(state) - 1.0)
                 count = _append(state, deposits, count, shared, energy, theta, where, time)
@@ -72,7 +71,7 @@ def _cosmic(state, deposits, count, shared, d):  # type: ignore[no-untyped-def]
     low = math.cos(d.barrel_max)
     span = math.cos(d.barrel_min) - low
     for part in range(2):
-        energy = d.track_mip_energy - 0.1 * math.log(draw(state))
+        energy = d.track_mip_energy - d.background_cosmics_energy * math.log(draw(state))
         theta = math.acos(low + span * draw(state))
         where = region(theta, d)
         count = _append(state, deposits, count, shared, energy, theta, where, time)

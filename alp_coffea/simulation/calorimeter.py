@@ -140,7 +140,7 @@ def deposited_energy(state, energy, theta, d):  # type: ignore[no-untyped-def]
     if where == 0:
         front = d.forward_max < theta < d.barrel_min
         if (front or d.barrel_max < theta < d.backward_min) and draw(state) < d.gap_efficiency:
-            kept = 0.2 + 0.6 * draw(state)
+            kept = d.gap_energy_min + (d.gap_energy_max - d.gap_energy_min) * draw(state)
             return energy * kept, FORWARD_GAP if front else BACKWARD_GAP
         return 0.0, 0
     if where == BARREL:

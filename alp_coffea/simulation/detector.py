@@ -271,7 +271,7 @@ def _photon(  # type: ignore[no-untyped-def]
         )
         for part in range(2):
             e = energy * (share if part == 0 else 1.0 - share)
-            front = max(tracker.calorimeter_radius(theta), radius)
+            front = max(tracker.calorimeter_radius(theta, d), radius)
             turn = tracker.bend(e * math.sin(theta), 2.0 * part - 1.0, front, radius, d.track_field)
             if not math.isnan(turn):
                 count = _add(state, deposits, count, e, theta, phi + turn, truth, -1, d)
@@ -281,7 +281,9 @@ def _photon(  # type: ignore[no-untyped-def]
     if draw(state) < d.splitting:
         fragment = min(0.5, -d.splitting_fraction * math.log(draw(state))) * energy
         direction = 2.0 * math.pi * draw(state)
-        distance = 0.09 + 0.09 * draw(state)  # two to five crystals away
+        distance = d.splitting_distance_min + draw(state) * (
+            d.splitting_distance_max - d.splitting_distance_min
+        )
         count = _add(
             state, deposits, count, fragment,
             theta + distance * math.cos(direction),
@@ -308,7 +310,7 @@ def _charged(  # type: ignore[no-untyped-def]
         track[index, _TRACK_TRUTH] = truth
         impact[index, 0] = math.nan
         found += 1
-    front = tracker.calorimeter_radius(theta)
+    front = tracker.calorimeter_radius(theta, d)
     turn = tracker.bend(pt, charge, front, radius, d.track_field)
     if math.isnan(turn):
         return count, found
@@ -346,10 +348,10 @@ def _reconstruct(  # type: ignore[no-untyped-def]
     # Shared crystals are divided between the clusters: their number is not an integer.
     hits = crystal_count(state, true, d) - 0.5 * shared * MATRIX_SIDE**2
     shape = zernike(state, d) - d.zernike_overlap * shared
-    centre = 0.69 + 0.06 * normal_draw(state)
+    centre = d.e1e9_mean + d.e1e9_spread * normal_draw(state)
     if background:
         shape = draw(state)
-        centre = 0.3 + 0.7 * draw(state)
+        centre = d.background_e1e9_min + (1.0 - d.background_e1e9_min) * draw(state)
     cluster[0] = energy
     cluster[1] = theta
     cluster[2] = phi
@@ -359,8 +361,11 @@ def _reconstruct(  # type: ignore[no-untyped-def]
     cluster[6] = min(max(shape, 0.0), 1.0)
     cluster[7] = min(max(centre, 0.1), 1.0)
     cluster[8] = _distance_to_track(theta, phi, impact, found)
-    doubt = -(0.1 if background else 0.02) * math.log(draw(state))
-    cluster[9] = min(1.0, doubt) if background else max(0.0, 1.0 - doubt)
+    doubt = -math.log(draw(state))
+    if background:
+        cluster[9] = min(1.0, d.background_suppression_scale * doubt)
+    else:
+        cluster[9] = max(0.0, 1.0 - d.suppression_scale * doubt)
     cluster[10] = deposit[REGION]
     cluster[11] = max(-1.0, deposit[TRUTH])
     return 1

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from alp_coffea.errors import ConfigurationError, suggest
 
@@ -22,6 +22,17 @@ _DEG = math.pi / 180
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        """Every ``x_min`` lies below its ``x_max``."""
+        for name in type(self).model_fields:
+            other = name.removesuffix("_min") + "_max"
+            if name.endswith("_min") and hasattr(self, other):
+                low, high = getattr(self, name), getattr(self, other)
+                if not low < high:
+                    raise ValueError(f"{name} = {low} must be smaller than {other} = {high}")
+        return self
 
 
 class Calorimeter(_Settings):
@@ -99,12 +110,24 @@ class Calorimeter(_Settings):
         lt=0.5,
         description="mean energy share of it. Independent: split-offs have tens of MeV",
     )
+    splitting_distance_min: float = Field(
+        default=0.09, gt=0, description="its distance. Independent: two to five crystals away"
+    )
+    splitting_distance_max: float = Field(
+        default=0.18, gt=0, description="its distance. Independent: two to five crystals away"
+    )
     gap_efficiency: float = Field(
         default=0.5,
         ge=0,
         le=1,
         description="probability of a cluster from a photon between barrel and endcap. "
         "Independent: guess",
+    )
+    gap_energy_min: float = Field(
+        default=0.2, ge=0, le=1, description="smallest share of energy it keeps. Independent: guess"
+    )
+    gap_energy_max: float = Field(
+        default=0.8, ge=0, le=1, description="largest share of energy it keeps. Independent: guess"
     )
     edge_leakage: float = Field(
         default=0.15,
@@ -146,6 +169,15 @@ class Calorimeter(_Settings):
         gt=0,
         description="crystals around a barrel ring. Independent: 6624 / 46 (R0 3.4.2)",
     )
+    barrel_radius: float = Field(
+        default=125.0, gt=0, description="front face of the barrel. Independent: R0 3.4.2"
+    )
+    forward_z: float = Field(
+        default=196.0, gt=0, description="front face of the endcap. Independent: R0 3.4.2"
+    )
+    backward_z: float = Field(
+        default=102.0, gt=0, description="front face of the endcap, |z|. Independent: R0 3.4.2"
+    )
     time_resolution: float = Field(
         default=0.8, ge=0, description="time resolution at high energy. Independent: educated guess"
     )
@@ -179,6 +211,17 @@ class Calorimeter(_Settings):
         ge=0,
         description="loss of Zernike MVA per shared fraction of a 5x5 cluster. Independent: the "
         "variable falls for close clusters (R0 5.3.1), size guessed",
+    )
+    e1e9_mean: float = Field(
+        default=0.69, gt=0, le=1, description="mean E1/E9 of photons. Independent: guess"
+    )
+    e1e9_spread: float = Field(
+        default=0.06, ge=0, description="spread of E1/E9 of photons. Independent: guess"
+    )
+    suppression_scale: float = Field(
+        default=0.02,
+        gt=0,
+        description="mean of 1 - beamBackgroundSuppression of photons. Independent: guess",
     )
 
 
@@ -225,6 +268,15 @@ class Tracker(_Settings):
     mip_spread: float = Field(
         default=0.03, gt=0, description="mean of its exponential tail. Independent: guess"
     )
+    mip_resolution: float = Field(
+        default=0.02, ge=0, description="Gaussian resolution of that energy. Independent: guess"
+    )
+    layers_efficiency: float = Field(
+        default=0.9,
+        gt=0,
+        le=1,
+        description="smallest share of layers with a hit. Independent: guess",
+    )
 
 
 class BeamBackground(_Settings):
@@ -251,17 +303,34 @@ class BeamBackground(_Settings):
         description="log-normal spread of the background level between events, which scales the "
         "number of clusters and the noise of the time. Independent: guess",
     )
+    suppression_scale: float = Field(
+        default=0.1, gt=0, description="mean of their beamBackgroundSuppression. Independent: guess"
+    )
+    e1e9_min: float = Field(
+        default=0.3, gt=0, lt=1, description="their E1/E9 is flat above. Independent: guess"
+    )
     out_of_time: float = Field(
         default=0.0,
         ge=0,
         le=10,
         description="option: mean number of energetic clusters of other crossings per event",
     )
+    out_of_time_energy_min: float = Field(
+        default=0.1, gt=0, description="their energies, uniform in the log. Independent: guess"
+    )
+    out_of_time_energy_max: float = Field(
+        default=5.0, gt=0, description="their energies, uniform in the log. Independent: guess"
+    )
     cosmics: float = Field(
         default=0.0,
         ge=0,
         le=1,
         description="option: probability of a cosmic muon crossing the calorimeter per event",
+    )
+    cosmics_energy: float = Field(
+        default=0.1,
+        gt=0,
+        description="mean energy its two clusters have above that of a muon. Independent: guess",
     )
 
 

@@ -10,20 +10,16 @@ from numba import njit
 from alp_coffea.simulation.constants import ELECTRON, MUON
 from alp_coffea.simulation.draws import draw, normal_draw
 
-#: calorimeter front face (R0 section 3.4.2) [cm]
-BARREL_RADIUS: Final = 125.0
-FORWARD_Z: Final = 196.0
-BACKWARD_Z: Final = 102.0
 #: bending radius [cm] = pT [GeV] / (this * field [T])
 _CURVATURE: Final = 0.00299792458
 
 
 @njit(cache=True)
-def calorimeter_radius(theta):  # type: ignore[no-untyped-def]
+def calorimeter_radius(theta, d):  # type: ignore[no-untyped-def]
     """Transverse radius [cm] at which a straight line at ``theta`` meets the calorimeter."""
     if theta < 0.5 * math.pi:
-        return min(BARREL_RADIUS, FORWARD_Z * math.tan(theta))
-    return min(BARREL_RADIUS, BACKWARD_Z * math.tan(math.pi - theta))
+        return min(d.barrel_radius, d.forward_z * math.tan(theta))
+    return min(d.barrel_radius, d.backward_z * math.tan(math.pi - theta))
 
 
 @njit(cache=True)
@@ -73,8 +69,9 @@ def measure(state, track, p, theta, phi, charge, code, d):  # type: ignore[no-un
     track[5] = abs(math.hypot(d.track_impact_transverse, scattering) * normal_draw(state))
     track[6] = math.hypot(d.track_impact_longitudinal, scattering) * normal_draw(state)
     # layers crossed before the track leaves through an end plate
-    fraction = min(1.0, calorimeter_radius(theta) / BARREL_RADIUS)
-    track[7] = max(1.0, math.floor(d.track_layers * fraction * (0.9 + 0.1 * draw(state))))
+    fraction = calorimeter_radius(theta, d) / d.barrel_radius
+    fraction *= d.track_layers_efficiency + (1.0 - d.track_layers_efficiency) * draw(state)
+    track[7] = max(1.0, math.floor(d.track_layers * fraction))
     track[8] = score(state, code == ELECTRON, d)
     track[9] = score(state, code == MUON, d)
 
@@ -82,5 +79,5 @@ def measure(state, track, p, theta, phi, charge, code, d):  # type: ignore[no-un
 @njit(cache=True)
 def ionisation(state, energy, d):  # type: ignore[no-untyped-def]
     """Energy [GeV] a muon of energy ``energy`` leaves in the calorimeter."""
-    deposit = d.track_mip_energy + 0.02 * normal_draw(state)
+    deposit = d.track_mip_energy + d.track_mip_resolution * normal_draw(state)
     return min(max(deposit - d.track_mip_spread * math.log(draw(state)), 0.05), energy)

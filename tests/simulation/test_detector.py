@@ -310,6 +310,7 @@ def test_named_settings_and_mistakes() -> None:
         ({"tracker": {"los": 0.5}}, "tracker has no constant 'los'; did you mean 'loss'"),
         ({"traker": {"loss": 0.5}}, "did you mean 'tracker'"),
         ({"tracker": {"loss": 1.5}}, "tracker.loss = 1.5"),
+        ({"calorimeter": {"gap_energy_min": 0.9}}, "gap_energy_min = 0.9 must be smaller"),
         ({"base": "run3"}, "'run3'"),
     ):
         with pytest.raises(ConfigurationError, match=message):
