@@ -110,7 +110,7 @@ def test_duplicates_are_found_exactly_when_there_are_any(files: list[Any]) -> No
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(
                 "alp_coffea.events.ledger._read_parquet",
-                lambda record, names, c=columns: iter([[np.ones_like(c[0]), c[0], c[1]]]),
+                lambda *_, c=columns: iter([[np.ones_like(c[0]), c[0], c[1]]]),
             )
             try:
                 examined.append(_examine(record, True, True, False))
