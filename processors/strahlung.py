@@ -216,6 +216,10 @@ class Strahlung(ProcessorABC):
         # without one of the per-photon cuts, other photons may be the three most energetic
         any_theta = choose(self.acceptance(replace(self.cuts, theta=LOOSE.theta)))
         any_n_hits = choose(self.acceptance(replace(self.cuts, cluster_n_hits=-math.inf)))
+        relaxed = {
+            cut: triples.passing(triples.E[:, 2] >= min(ENERGY_SETS.values()))
+            for cut, triples in (("photon_theta", any_theta), ("cluster_n_hits", any_n_hits))
+        }
         selected = np.zeros(len(weight), dtype=bool)
         for energy_set in ENERGY_SETS:
             selection = Selection(cutflow, energy_set, weight=weight)
@@ -233,7 +237,7 @@ class Strahlung(ProcessorABC):
             self.fill_sideband(fill, final, selection)
             alone = {
                 cut: (triples, self.passed(triples, energy_set, clean))
-                for cut, triples in (("photon_theta", any_theta), ("cluster_n_hits", any_n_hits))
+                for cut, triples in relaxed.items()
             }
             selection.book_n_minus_1(
                 **{cut: weight[triples.event[left]] for cut, (triples, left) in alone.items()}
