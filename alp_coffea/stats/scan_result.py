@@ -1,8 +1,4 @@
-"""The mass scan: from mass spectra and a signal model to limits at every hypothesis.
-
->>> from alp_coffea.stats.scan import ScanResult
->>> ScanResult.load("out/demo/scan.json")  # doctest: +SKIP
-"""
+"""What a mass scan found: one row per hypothesis, with its health, in documented files."""
 
 from __future__ import annotations
 
@@ -19,6 +15,7 @@ from numpy.typing import NDArray
 
 from alp_coffea.errors import ModelError, UnreadableFileError
 from alp_coffea.files import atomic, write_json
+from alp_coffea.stats.significance import GlobalP, from_up_crossings, up_crossings
 from alp_coffea.tables import scan_table
 
 Array = NDArray[np.float64]
@@ -61,6 +58,15 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Excess:
+    """A ``mass`` [GeV], its local significance ``z`` and the global p-value of that."""
+
+    mass: float
+    z: float
+    global_p: GlobalP
+
+
+@dataclass(frozen=True)
 class ScanResult:
     """Fit and limit of every mass hypothesis, in order of mass.
 
@@ -92,6 +98,20 @@ class ScanResult:
         """Points whose fits converged, shape (n,)."""
         return np.asarray(self["status"] == "ok")
 
+    def largest_excess(self, level: float = 0.5) -> Excess | None:
+        """The point of largest local significance; None when nothing was observed.
+
+        The look-elsewhere effect is estimated from the up-crossings of ``level`` in the scan
+        itself (R0 sec. 7.1.2), which costs no toys and has the error that a handful of crossings
+        have.
+        """
+        z = self["z_local"]
+        if not np.isfinite(z).any():
+            return None
+        top = int(np.nanargmax(z))
+        global_p = from_up_crossings(float(z[top]), up_crossings(z, level), level)
+        return Excess(float(self["mass"][top]), float(z[top]), global_p)
+
     def __repr__(self) -> str:
         if not self.rows:
             return "ScanResult(empty)"
@@ -103,11 +123,11 @@ class ScanResult:
             + (", blinded" if blinded else "")
             + (", simulation (synthetic)" if self.synthetic else "")
         ]
-        z = self["z_local"]
-        if np.isfinite(z).any():
-            top = int(np.nanargmax(z))
+        excess = self.largest_excess()
+        if excess is not None:
             lines.append(
-                f"  largest local significance {z[top]:.2f} at {self.rows[top]['mass']:.3f} GeV"
+                f"  largest local significance {excess.z:.2f} at {excess.mass:.3f} GeV, global "
+                f"p {excess.global_p.p:.2g} (from up-crossings of the scan itself)"
             )
         lines += [f"  {row['mass']:.3f} GeV: {row['status']}" for row in failed[:5]]
         if len(failed) > 5:

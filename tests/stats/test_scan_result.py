@@ -1,0 +1,84 @@
+"""Scan results: access, health, files and the largest excess."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from alp_coffea.errors import ModelError, UnreadableFileError
+from alp_coffea.stats.scan_result import COLUMNS, ScanResult, window_fit
+from alp_coffea.stats.significance import from_up_crossings
+
+Z = [0.1, 1.0, -0.5, 2.5, 0.2, 0.7, -1.0]
+
+
+def result(**changes: Any) -> ScanResult:
+    rows = []
+    for i, z in enumerate(Z):
+        row: dict[str, Any] = dict.fromkeys(COLUMNS)
+        row |= {"mass": 1.0 + i, "z_local": z, "status": "ok", "definition": "diphoton"}
+        rows.append(row | changes)
+    return ScanResult(tuple(rows), 10.58, synthetic=True)
+
+
+def test_columns_are_arrays_with_nan_for_missing_values() -> None:
+    scan = result()
+    assert scan["mass"].tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert np.isnan(scan["sigma_obs"]).all()
+    assert scan["status"].tolist() == ["ok"] * 7
+    assert scan.ok.all()
+    with pytest.raises(KeyError, match="scan has no column 'sigma_observed'"):
+        scan["sigma_observed"]
+
+
+def test_largest_excess_knows_the_look_elsewhere_effect() -> None:
+    excess = result().largest_excess()
+    assert excess is not None
+    assert (excess.mass, excess.z) == (4.0, 2.5)
+    # Z crosses 0.5 from below three times
+    assert excess.global_p == from_up_crossings(2.5, 3, 0.5)
+    assert "largest local significance 2.50 at 4.000 GeV, global p" in repr(result())
+
+
+def test_nothing_observed_has_no_excess() -> None:
+    blinded = result(z_local=None, status="blinded")
+    assert blinded.largest_excess() is None
+    assert "blinded" in repr(blinded)
+    assert ScanResult((), 10.58).largest_excess() is None
+    assert repr(ScanResult((), 10.58)) == "ScanResult(empty)"
+
+
+def test_failures_are_named_in_the_text() -> None:
+    failed = result(status="fit did not converge")
+    assert "7 not ok" in repr(failed)
+    assert "1.000 GeV: fit did not converge" in repr(failed)
+    assert "and 2 more" in repr(failed)
+    assert "fit did not converge" in failed._repr_html_()
+
+
+def test_files_hold_the_same_rows(tmp_path: Path) -> None:
+    scan = result()
+    scan.save(tmp_path)
+    assert ScanResult.load(tmp_path / "scan.json") == scan
+    with (tmp_path / "scan.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    assert [float(row["z_local"]) for row in rows] == Z
+    assert rows[0]["sigma_obs"] == ""
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"rows": 3}'])
+def test_what_is_no_scan_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "scan.json"
+    path.write_text(content, "utf-8")
+    with pytest.raises(UnreadableFileError, match=r"not a readable scan\.json"):
+        ScanResult.load(path)
+
+
+def test_a_row_without_a_fit_cannot_be_drawn() -> None:
+    with pytest.raises(ModelError, match="mass 1 GeV has no fit: blinded"):
+        window_fit(result(status="blinded").rows[0], {"channels": []}, synthetic=True)
