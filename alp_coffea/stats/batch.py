@@ -16,6 +16,7 @@ from alp_coffea.stats.histfactory import GAUSSIAN, POISSON
 
 _MAX_FACTORS = 62  # bin factors of one channel are numbered by the bits of a signed integer
 
+_FEW = 8  # interpolated parameters that are all explored
 _FOLDED = 0.05  # share of a histosys's bins, by size, from which on it counts as folded
 
 # Interpolation code 4 with alpha0 = 1: polynomial coefficients from value, slope and curvature at
@@ -118,24 +119,27 @@ def _constraint_constant(model: histfactory.Model) -> float:
     return constant
 
 
-def folded_parameters(models: Sequence[histfactory.Model]) -> Index:
-    """Constrained parameters whose two variations pull in the same direction somewhere.
+def explored_parameters(models: Sequence[histfactory.Model]) -> Index:
+    """Interpolated parameters from several values of which fits are started.
 
-    The likelihood then has a minimum on either side of the nominal value, and which one is the
-    deeper has to be tried out.
+    All of them in models that have few; otherwise those whose two variations pull in the same
+    direction somewhere, which makes a minimum on either side of the nominal value.
     """
-    folded = set()
+    folded, interpolated = set(), set()
     for model in models:
         for component in model.components:
             for factor in component.factors:
-                lo, hi = factor.lo or 1.0, factor.hi or 1.0
-                if (hi - 1.0) * (lo - 1.0) > 0.0:
-                    folded.add(factor.parameter)
+                if factor.lo is not None and factor.hi is not None:
+                    interpolated.add(factor.parameter)
+                    if (factor.hi - 1.0) * (factor.lo - 1.0) > 0.0:
+                        folded.add(factor.parameter)
             for shift in component.shifts:
+                interpolated.add(shift.parameter)
                 size = np.sum(shift.up**2 + shift.down**2)
                 if -np.sum(np.minimum(shift.up * shift.down, 0.0)) > _FOLDED * size:
                     folded.add(shift.parameter)
-    return np.array(sorted(folded), dtype=np.int64)
+    chosen = interpolated if len(interpolated) <= _FEW else folded
+    return np.array(sorted(chosen), dtype=np.int64)
 
 
 def may_have_several_minima(models: Sequence[histfactory.Model]) -> bool:
@@ -171,8 +175,8 @@ class Group:
     gamma_aux: Array  # (points, bin factors, bins)
     observed: Array  # (points, channels, bins)
     constant: Array  # (points,): what makes the constraints' likelihood pyhf's
-    folded: Index  # parameters that may have two minima
     several_minima: bool
+    explored: Index  # parameters from several values of which fits start, if so
 
     @property
     def size(self) -> int:
@@ -276,6 +280,6 @@ def build_group(members: Sequence[int], models: Sequence[histfactory.Model]) -> 
         gamma_aux=g_aux,
         observed=observed,
         constant=np.array([_constraint_constant(m) for m in models]),
-        folded=folded_parameters(models),
         several_minima=may_have_several_minima(models),
+        explored=explored_parameters(models),
     )

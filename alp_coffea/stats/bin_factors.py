@@ -14,7 +14,7 @@ from typing import Final
 
 from numba import njit
 
-from alp_coffea.stats.arrays import EXACT, INNER, LEAST_SQUARES
+from alp_coffea.stats.arrays import EXACT, INLINE, INNER, LEAST_SQUARES
 
 _MAX_SWEEPS: Final = 200
 _CONVERGED: Final = 1e-11
@@ -233,6 +233,100 @@ def _constraint(gammas, p, value, aux, q0, m, i):  # type: ignore[no-untyped-def
 
 
 @njit(**INNER)
+def _one_factor(kind, n, i, q, weights, lines, value, aux, width, low, high):  # type: ignore[no-untyped-def]
+    """Best factor of bin i; leaves nu and the weights of the coupling in ``lines``.
+
+    Lines on entry: 1 rate without, 2 rate with the factor; on return 0 nu, 3 and 4 coupling per
+    shape without and with it, 5 the factor. Returns (constraint, scaled gradient).
+    """
+    rest, rate = lines[1, i], lines[2, i]
+    centre, spread = aux[q, i], width[q, i]
+    lowest, highest = low[q, i], high[q, i]
+    if weights == LEAST_SQUARES:
+        v = min(max(centre if kind == 0 else centre / spread, lowest), highest)
+    else:
+        v = best_factor(n, rest, rate, kind, centre, spread, lowest, highest)
+    nu = rest + v * rate
+    if kind == 0:
+        pull = v - centre
+        constraint, prior, prior2 = 0.5 * spread * pull * pull, spread * pull, spread
+    else:
+        constraint = spread * v - centre
+        if centre > 0.0:
+            constraint += centre * math.log(centre / (spread * v))
+        prior, prior2 = spread - centre / v, centre / (v * v)
+    if weights == LEAST_SQUARES:
+        slope, curve = (nu - n) / max(n, 1.0), 1.0 / max(n, 1.0)
+    else:
+        slope = 1.0 - n / nu if n > 0.0 else 1.0
+        curve = 1.0 / max(nu, _SMALLEST_RATE)
+        if weights == EXACT:
+            curve = n / (nu * nu) if n > 0.0 else 0.0
+    g = slope * rate + prior
+    held = lowest == highest or (v <= lowest and g >= 0.0) or (v >= highest and g <= 0.0)
+    root = math.sqrt(curve * rate * rate + prior2)
+    inverse = 0.0 if held else 1.0 / root
+    value[q, i] = v
+    lines[0, i] = nu
+    lines[3, i] = inverse * curve * rate
+    lines[4, i] = v * lines[3, i] + (inverse * slope if weights == EXACT else 0.0)
+    lines[5, i] = v
+    return constraint, abs(g) * inverse
+
+
+@njit(**INNER)
+def _scale_row(rows, v, lines, nb):  # type: ignore[no-untyped-def]
+    for i in range(nb):
+        rows[v, i] *= lines[5, i]
+
+
+@njit(**INNER)
+def _couple_row(rows, coupling, v, lines, line, nb):  # type: ignore[no-untyped-def]
+    for i in range(nb):
+        coupling[0, v, i] = rows[v, i] * lines[line, i]
+
+
+@njit(**INNER)
+def _add_row(rows, k, product, lines, line, nb):  # type: ignore[no-untyped-def]
+    for i in range(nb):
+        lines[line, i] += product * rows[k, i]
+
+
+@njit(**INLINE)
+def eliminate_one(model, gammas, jobs, job, c, live, weights, b):  # type: ignore[no-untyped-def]
+    """:func:`eliminate` for channels with one factor per bin: row by row instead of bin by bin."""
+    p, nb = jobs.point[job], model.bins[jobs.point[job], c]
+    first, shifts = model.components.shape[0] - 1, model.shifts.size
+    q = model.channels[c, 1]
+    rows, lines = b.rows, b.lines
+    data, floor = jobs.data[jobs.data_row[job], c], jobs.floor[job]
+    value, aux = jobs.gamma[job], jobs.gamma_aux[jobs.aux_row[job]]
+    width, low, high = gammas.width[p], gammas.low[p], gammas.high[p]
+    lines[1:3, :nb] = 0.0
+    for k in range(model.channels[c, 0], model.channels[c + 1, 0]):
+        if b.used[k]:
+            _add_row(rows, k, b.product[k], lines, 1 + model.components[k, 2], nb)
+    constraint, worst, kind = 0.0, 0.0, gammas.kind[q]
+    for i in range(nb):
+        n = data[i] if data[i] > 0.0 else floor
+        term, g = _one_factor(kind, n, i, q, weights, lines, value, aux, width, low, high)
+        constraint += term
+        worst = max(worst, g)
+    for a in range(live):
+        v = b.live[a]
+        _couple_row(rows, b.coupling, v, lines, 3 + model.components[b.owner[v], 2], nb)
+    for k in range(model.channels[c, 0], model.channels[c + 1, 0]):
+        if b.used[k] and model.components[k, 2]:
+            _scale_row(rows, k, lines, nb)
+            for h in range(model.components[k, 1], model.components[k + 1, 1]):
+                _scale_row(rows, first + h, lines, nb)
+                _scale_row(rows, first + shifts + h, lines, nb)
+    if weights != LEAST_SQUARES:
+        jobs.inner[job] = max(jobs.inner[job], worst)
+    return constraint
+
+
+@njit(**INNER)
 def eliminate(model, gammas, jobs, job, c, live, weights, b):  # type: ignore[no-untyped-def]
     """Set the channel's bin factors to their best values for the current rates.
 
@@ -252,24 +346,6 @@ def eliminate(model, gammas, jobs, job, c, live, weights, b):  # type: ignore[no
         n = data[i] if data[i] > 0.0 else floor
         if weights == LEAST_SQUARES:
             _start(gammas, p, value, aux, q0, m, i)
-        elif m == 1:
-            rest, rate = 0.0, 0.0
-            for k in range(k0, k1):
-                if b.used[k]:
-                    if model.components[k, 2]:
-                        rate += b.product[k] * b.rows[k, i]
-                    else:
-                        rest += b.product[k] * b.rows[k, i]
-            value[q0, i] = best_factor(
-                n,
-                rest,
-                rate,
-                gammas.kind[q0],
-                aux[q0, i],
-                gammas.width[p, q0, i],
-                gammas.low[p, q0, i],
-                gammas.high[p, q0, i],
-            )
         else:
             _solve_bin(model, gammas, p, c, value, aux, m, i, n, b)
         nu = _bin_rates(model, value, c, m, i, b, b.inner[1])
@@ -294,7 +370,11 @@ def eliminate(model, gammas, jobs, job, c, live, weights, b):  # type: ignore[no
             for t in range(m):
                 total = curve * b.inner[1, t] * whole
                 if mask >> t & 1:
-                    total += slope * whole / value[q0 + t, i]
+                    part = shape
+                    for u in range(m):
+                        if u != t and mask >> u & 1:
+                            part *= value[q0 + u, i]
+                    total += slope * part
                 for u in range(t):
                     total -= b.inner[4 + t, u] * b.coupling[u, v, i]
                 b.coupling[t, v, i] = total * b.inner[4 + t, t]

@@ -175,14 +175,14 @@ class Problem:
     def _explore(self, active: Index) -> bool:
         """Look for deeper minima from other starting points; whether one was found.
 
-        These are the least-squares estimate and, for folded parameters, other values of each.
+        These are the least-squares estimate and several values of each interpolated parameter.
         """
         jobs, group = self.jobs, self.group
         kept = [getattr(jobs, name)[active].copy() for name in _STATE]
         own = [array[active].copy() for array in (self.status, self.kkt, self.iterations)]
         best = jobs.value[active].copy()
         found = False
-        for start in [None, *product(group.folded, _STARTING_PULLS)]:
+        for start in [None, *product(group.explored, _STARTING_PULLS)]:
             jobs.theta[active] = kept[0]
             if start is None:
                 rows = jobs.vary[active]

@@ -20,7 +20,7 @@ import numpy as np
 from numba import njit
 
 from alp_coffea.stats.arrays import ENTRY, EXACT, INLINE, INNER, LEAST_SQUARES, SUMS
-from alp_coffea.stats.bin_factors import eliminate
+from alp_coffea.stats.bin_factors import eliminate, eliminate_one
 
 _SMALLEST_RATE: Final = 1e-10  # keeps Fisher weights finite in bins that expect nothing
 _SQRT_HALF_BITS: Final = 0x3FE6A09E667F3BCD
@@ -333,7 +333,9 @@ def evaluate(model, gammas, jobs, active, weights, b):  # type: ignore[no-untype
             live = _shapes(model, p, c, theta, vary, b)
             if gammas is not None:
                 m = model.channels[c + 1, 1] - model.channels[c, 1]
-                if m > 0:
+                if m == 1:
+                    total += eliminate_one(model, gammas, jobs, job, c, live, weights, b)
+                elif m > 1:
                     total += eliminate(model, gammas, jobs, job, c, live, weights, b)
             data = jobs.data[jobs.data_row[job], c]
             value, outside, empty = _bins(data, nb, weights, jobs.floor[job], b.lines, b.bits)
