@@ -113,6 +113,7 @@ class Scan(Model):
     windows: Windows = Windows()
     nuisances: Nuisances = Nuisances()
     background_choices: Literal["nominal", "nine"] = "nine"
+    background_coefficients: Literal["non_negative", "free"] = "non_negative"
     confidence_level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     excluded: tuple[tuple[float, float], ...] = ()
 

@@ -108,7 +108,8 @@ class Calorimeter(_Settings):
         default=0.01,
         gt=0,
         lt=0.5,
-        description="mean energy share of it. Independent: split-offs have tens of MeV",
+        description="mean energy share of it. Calibrated: split-offs have tens of MeV, seen in the "
+        "selected two-photon events",
     )
     splitting_distance_min: float = Field(
         default=0.09, gt=0, description="its distance. Independent: two to five crystals away"

@@ -123,6 +123,7 @@ def scan_points(
                     window.counts(data[key]),
                     luminosity=luminosity,
                     nuisances=systematics.at(mass, *key),
+                    free_coefficients=settings.background_coefficients == "free",
                 )
             )
         except ModelError as error:

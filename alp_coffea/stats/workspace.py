@@ -51,6 +51,7 @@ def build_point(
     *,
     luminosity: float,
     nuisances: NuisanceSizes,
+    free_coefficients: bool = False,
 ) -> Point:
     """Workspace of one mass hypothesis.
 
@@ -60,6 +61,8 @@ def build_point(
         Events in the window's bins, shape (nbins,).
     luminosity
         Integrated luminosity of the observed events [1/pb].
+    free_coefficients
+        Let the Bernstein coefficients be negative: any polynomial of the order.
 
     Raises
     ------
@@ -109,9 +112,10 @@ def build_point(
         }
         for name, polynomial in zip(factors, basis, strict=True)
     ]
+    lowest = -BACKGROUND_BOUND if free_coefficients else 0.0
     parameters = [{"name": POI, "inits": [1.0], "bounds": [[0.0, 1000.0]]}]
     parameters += [
-        {"name": name, "inits": [1.0], "bounds": [[0.0, BACKGROUND_BOUND]]} for name in factors
+        {"name": name, "inits": [1.0], "bounds": [[lowest, BACKGROUND_BOUND]]} for name in factors
     ]
     workspace = {
         "channels": [{"name": "window", "samples": samples}],

@@ -9,6 +9,7 @@ from windows import EDGES, FLAT, MODEL
 
 from alp_coffea.config import Nuisances, Scan
 from alp_coffea.errors import ModelError
+from alp_coffea.stats import engine
 from alp_coffea.stats.background import Spectra
 from alp_coffea.stats.crossing import expected_crossing
 from alp_coffea.stats.scan import NINE_CHOICES, NOMINAL, scan_points
@@ -20,7 +21,7 @@ from alp_coffea.stats.studies import (
     spurious_signal,
 )
 from alp_coffea.stats.systematics import Systematics
-from alp_coffea.stats.workspace import Point
+from alp_coffea.stats.workspace import POI, Point
 
 KEYS = [(d, e) for d in ("diphoton", "recoil") for e in ("low_mass", "high_mass")]
 NONE = Systematics(Nuisances(luminosity=0, efficiency=(), width=0))
@@ -108,6 +109,30 @@ def test_points_without_a_model_keep_their_reason() -> None:
     assert np.isnan(found.sigma[0])
     with pytest.raises(ModelError, match="size = 0 must be positive"):
         spurious_signal(points, [None, None], size=0)
+
+
+def test_free_coefficients_follow_what_non_negative_ones_cannot() -> None:
+    """A positive polynomial with a negative Bernstein coefficient: the price of the bound."""
+    flat = spectra(300.0)
+    bias = {}
+    for coefficients in ("non_negative", "free"):
+        settings = Scan(background_coefficients=coefficients)
+        points = scan_points(flat, flat, MODEL, settings, [7.6], luminosity=445.0, systematics=NONE)
+        good = [point for point in points if isinstance(point, Point)]
+        samples = good[0].workspace["channels"][0]["samples"][1:]
+        truth = [1.0, 1.0, 1.4, -0.4, 2.4, 0.6]
+        parent = sum(c * sample["data"] for c, sample in zip(truth, samples, strict=True))
+        assert np.all(parent > 0)
+        fit = engine.compile([good[0].workspace], poi=POI).fit([parent], poi=np.zeros(1))
+        values = dict(zip(fit.names[0], fit.values[0], strict=True))
+        if coefficients == "free":
+            assert [values[f"background_{k}"] for k in range(6)] == pytest.approx(truth, abs=1e-4)
+        else:
+            assert min(values[f"background_{k}"] for k in range(6)) >= 0
+        study = bias_study(good, [parent], injected=(1.0,), toys=2000, seed=8)
+        bias[coefficients] = float(study.likelihood_mean[0, 0])
+    assert abs(bias["free"]) < 4 / np.sqrt(2000)
+    assert abs(bias["non_negative"]) > 0.2
 
 
 def test_nine_choices_are_all_combinations_once() -> None:
