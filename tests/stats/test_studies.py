@@ -120,7 +120,7 @@ def test_free_coefficients_follow_what_non_negative_ones_cannot() -> None:
         points = scan_points(flat, flat, MODEL, settings, [7.6], luminosity=445.0, systematics=NONE)
         good = [point for point in points if isinstance(point, Point)]
         samples = good[0].workspace["channels"][0]["samples"][1:]
-        truth = [1.0, 1.0, 1.4, -0.4, 2.4, 0.6]
+        truth = [1.0, 1.0, 1.4, -0.9, 2.4, 0.6]
         parent = sum(c * sample["data"] for c, sample in zip(truth, samples, strict=True))
         assert np.all(parent > 0)
         fit = engine.compile([good[0].workspace], poi=POI).fit([parent], poi=np.zeros(1))
