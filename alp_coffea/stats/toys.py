@@ -67,8 +67,8 @@ class ToySource:
     def spectra(self, scale: float = 1.0) -> Spectra:
         """All events, times a scale factor: the parent that toys are drawn from."""
         nbins = len(self.edges) - 1
-        contents = {
-            key: scale * np.bincount(bins.ravel(), minlength=nbins + 1)[:nbins]
+        contents: dict[tuple[str, str], Array] = {
+            key: scale * np.bincount(bins.ravel(), minlength=nbins + 1)[:nbins].astype(float)
             for key, bins in self._bins.items()
         }
         return Spectra(self.edges, contents)
