@@ -1,0 +1,234 @@
+"""The control-sample processors against plain loops over events."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+import yaml
+
+from alp_coffea.config import load_catalogue
+from alp_coffea.events.datasets import open_catalogue
+from alp_coffea.execution import load_processor, process_files
+from alp_coffea.physics import SUPERKEKB
+from alp_coffea.stats.intervals import trigger_efficiency
+
+CUTS = {"energy_min": 0.6, "theta_min": 34.0, "theta_max": 127.0}
+CATALOGUE = {
+    "samples": [
+        {
+            "name": name,
+            "kind": "background",
+            "files": [f"{name}.root"],
+            "simulate": {"process": name, "seed": seed, "events": 5000, "cuts": CUTS},
+        }
+        for name, seed in (("eeg", 3), ("mumug", 4))
+    ]
+}
+MUON = 0.1056583755
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a catalogue of radiative lepton pairs."""
+    from alp_coffea.simulation import simulate
+
+    folder = tmp_path_factory.mktemp("control")
+    (folder / "control.yaml").write_text(yaml.safe_dump(CATALOGUE), "utf-8")
+    return simulate(folder / "control.yaml", folder / "input").parent
+
+
+def run(folder: Path, name: str, sample: str, **options: Any) -> dict[str, Any]:
+    catalogue = load_catalogue(folder / "catalogue.yaml")
+    records = [r for r in open_catalogue(catalogue) if r.sample == sample]
+    settings = options.pop("settings", {})
+    processor = load_processor(name, settings, beams=SUPERKEKB)
+    return process_files(processor, records, catalogue, **options)[sample]
+
+
+def events_of(folder: Path, sample: str) -> list[dict[str, Any]]:
+    with uproot.open(folder / f"{sample}.root") as file:
+        return file["events"].arrays(filter_name=["gamma_*", "track_*", "weight"]).to_list()
+
+
+def objects(event: dict[str, Any], prefix: str) -> list[dict[str, float]]:
+    fields = {k.removeprefix(prefix): v for k, v in event.items() if k.startswith(prefix)}
+    count = len(next(iter(fields.values())))
+    return [{name: values[i] for name, values in fields.items()} for i in range(count)]
+
+
+def p4(p: float, theta: float, phi: float, mass: float = 0.0) -> np.ndarray:
+    return np.array(
+        [
+            math.hypot(p, mass),
+            p * math.sin(theta) * math.cos(phi),
+            p * math.sin(theta) * math.sin(phi),
+            p * math.cos(theta),
+        ]
+    )
+
+
+def mass(total: np.ndarray) -> float:
+    square = float(total[0] ** 2 - total[1:] @ total[1:])
+    return math.copysign(math.sqrt(abs(square)), square)
+
+
+def wrapped(a: float, b: float) -> float:
+    difference = abs(a - b) % (2 * math.pi)
+    return min(difference, 2 * math.pi - difference)
+
+
+def good(track: dict[str, float], dz: float = 5.0) -> bool:
+    return track["nCDCHits"] > 0 and abs(track["dr"]) < 1 and abs(track["dz"]) < dz
+
+
+def bhabha(event: dict[str, Any], least: float) -> list[float]:
+    """Diphoton masses of the emulated candidates of one selected event (R0 sec. 6.2)."""
+    tracks = sorted(
+        (t for t in objects(event, "track_") if good(t) and t["clusterE"] > 0),
+        key=lambda t: -t["clusterE"],
+    )[:2]
+    photons = sorted(objects(event, "gamma_"), key=lambda g: -g["clusterE"])[:1]
+    if len(tracks) < 2 or not photons:
+        return []
+    clusters = [(t["clusterE"], t["theta"], t["phi"]) for t in tracks]
+    clusters += [(g["clusterE"], g["clusterTheta"], g["clusterPhi"]) for g in photons]
+    low, high = math.radians(37.3), math.radians(123.7)
+    if not all(e >= least and low < theta < high for e, theta, _ in clusters):
+        return []
+    total = sum(p4(*c) for c in clusters)
+    if not 0.88 <= mass(total) / SUPERKEKB.sqrt_s <= 1.03:
+        return []
+    pairs = [(clusters[i], clusters[j]) for i, j in ((1, 2), (0, 2), (0, 1))]
+    if not all(abs(a[1] - b[1]) >= 0.003 or wrapped(a[2], b[2]) >= 0.3 for a, b in pairs):
+        return []
+    return [mass(p4(*a) + p4(*b)) for a, b in pairs]
+
+
+def test_bhabha_control_agrees_with_a_plain_loop(control: Path) -> None:
+    output = run(control, "bhabha_control", "eeg", chunksize=1300)
+    events = events_of(control, "eeg")
+    for energy_set, least in {"low_mass": 1.0, "high_mass": 0.65}.items():
+        selected = [masses for event in events if (masses := bhabha(event, least))]
+        assert len(selected) > 500
+        assert output["cutflow"].steps(energy_set)[-1].events == len(selected)
+        spectrum = output["histograms"]["mass"][
+            {"energy_set": energy_set, "definition": "diphoton"}
+        ].project("mass")
+        expected = np.histogram(np.concatenate(selected), spectrum.axes[0].edges)[0]
+        assert np.abs(np.cumsum(spectrum.values() - expected)).max() <= 1
+    assert output["selected"] == len(selected)
+
+
+def dimuon(event: dict[str, Any]) -> tuple[float, float] | None:
+    """(E, p_recoil) of one selected event (R0 sec. 8.3.1)."""
+    muons = [t for t in objects(event, "track_") if good(t)]
+    photons = sorted(objects(event, "gamma_"), key=lambda g: -g["E"])
+    if len(muons) != 2 or sum(m["charge"] for m in muons) != 0 or not photons:
+        return None
+    photon, *others = photons
+    recoil = SUPERKEKB.momentum - sum(p4(m["p"], m["theta"], m["phi"], MUON) for m in muons)
+    p = math.sqrt(recoil[1:] @ recoil[1:])
+    theta, phi = math.acos(recoil[3] / p), math.atan2(recoil[2], recoil[1])
+    both = sum(p4(m["p"], m["theta"], m["phi"], MUON) for m in muons)
+    passed = (
+        photon["E"] > 1.0
+        and all(other["E"] < 0.5 for other in others)
+        and photon["clusterNHits"] > 1.5
+        and abs(photon["clusterTiming"]) < 200
+        and photon["minC2TDist"] > 50
+        and math.radians(37.3) < photon["theta"] < math.radians(123.7)
+        and all(0.05 <= m["clusterE"] <= 0.25 and m["p"] > 2 for m in muons)
+        and 9.8 <= mass(both + p4(photon["E"], photon["theta"], photon["phi"])) <= 10.8
+        and mass(both) >= 1.0
+        and abs(photon["theta"] - theta) < 0.1
+        and wrapped(photon["phi"], phi) < 0.1
+        and 0.5 < photon["E"] / p < 1.5
+    )
+    return (photon["E"], p) if passed else None
+
+
+def test_dimuon_photon_agrees_with_a_plain_loop(control: Path) -> None:
+    output = run(control, "dimuon_photon", "mumug", chunksize=1300)
+    selected = [found for e in events_of(control, "mumug") if (found := dimuon(e)) is not None]
+    assert len(selected) > 300
+    assert output["cutflow"].steps("dimuon_photon")[-1].events == len(selected)
+    energy, momentum = np.array(selected).T
+    ours = output["histograms"]["resolution"]
+    theirs = ours.copy().reset().fill(p_recoil=momentum, difference=energy - momentum)
+    assert np.abs(np.cumsum(ours.values() - theirs.values(), axis=1)).max() <= 1
+
+
+def test_measured_difference_is_the_sum_of_its_parts(control: Path) -> None:
+    """R0 8.7: E - p_recoil = (E - E_true) - (p_recoil - E_true), so means add up."""
+    histograms = run(control, "dimuon_photon", "mumug")["histograms"]
+    means = {}
+    for name, histogram in histograms.items():
+        values = histogram.project("difference").values()
+        means[name] = np.average(histogram.axes["difference"].centers, weights=values)
+    # bins of 5 MeV, and a few entries beyond the axis
+    assert means["resolution"] == pytest.approx(means["calorimeter"] - means["recoil"], abs=0.01)
+
+
+def with_bits(folder: Path, target: Path) -> Path:
+    """The Bhabha sample with trigger bits: the probe misses every tenth event, some unknown."""
+    with uproot.open(folder / "eeg.root") as file:
+        arrays = file["events"].arrays()
+    n = len(arrays)
+    number = np.arange(n)
+    reference = (number % 3 > 0).astype(float)
+    reference[number % 50 == 7] = np.nan
+    table = ak.to_arrow_table(
+        ak.zip(
+            {name: arrays[name] for name in arrays.fields}
+            | {"L1_reference": reference, "L1_probe": (number % 10 > 0).astype(float)},
+            depth_limit=1,
+        ),
+        extensionarray=False,
+    )
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(table, target / "eeg.parquet")
+    catalogue = yaml.safe_load((folder / "catalogue.yaml").read_text("utf-8"))
+    catalogue["samples"] = [catalogue["samples"][0] | {"files": ["eeg.parquet"]}]
+    (target / "catalogue.yaml").write_text(yaml.safe_dump(catalogue), "utf-8")
+    return target
+
+
+def test_trigger_counts_agree_with_a_plain_loop(control: Path, tmp_path: Path) -> None:
+    settings = {"reference": "L1_reference", "probe": "L1_probe"}
+    output = run(with_bits(control, tmp_path), "trigger", "eeg", settings=settings)
+    fired = silent = unknown = 0
+    for number, event in enumerate(events_of(control, "eeg")):
+        tracks = [
+            t
+            for t in objects(event, "track_")
+            if t["p"] > 1
+            and abs(t["dr"]) < 1
+            and abs(t["dz"]) < 4
+            and t["clusterE"] > 0.65
+            and 0.651 < t["theta"] < 2.159
+        ]
+        photons = [
+            g
+            for g in objects(event, "gamma_")
+            if g["clusterE"] > 0.65 and 0.651 < g["clusterTheta"] < 2.159
+        ]
+        if len(tracks) != 2 or len(photons) != 1:
+            continue
+        unknown += number % 50 == 7
+        clusters = [p4(t["clusterE"], t["theta"], t["phi"]) for t in tracks]
+        clusters += [p4(g["clusterE"], g["clusterTheta"], g["clusterPhi"]) for g in photons]
+        inside = 0.8 < mass(sum(clusters)) / SUPERKEKB.sqrt_s < 1.1
+        if inside and number % 50 != 7 and number % 3 > 0:
+            fired, silent = fired + (number % 10 > 0), silent + (number % 10 == 0)
+    (efficiency,) = trigger_efficiency(output["histograms"]["trigger"])
+    assert (efficiency.passed, efficiency.total) == (fired, fired + silent)
+    assert efficiency.low < 0.9 < efficiency.high
+    assert fired > 300
+    assert output["counts"]["no_trigger_information"] == unknown
