@@ -23,7 +23,6 @@ from typing import Any
 
 import engine_peers
 import numpy as np
-import pyhf
 from iminuit import Minuit
 
 from alp_coffea.stats import engine, point_fits, shapes
@@ -194,9 +193,20 @@ class Reference:
         self.basis = np.array([s["data"] for s in samples[1:]])
 
     @staticmethod
-    def _factor(alpha: float, lo: float, hi: float) -> float:
-        code = pyhf.interpolators.code4([[[[lo], [1.0], [hi]]]], subscribe=False)
-        return float(np.ravel(code(np.array([[alpha]])))[0])
+    def _polynomial(lo: float, hi: float) -> np.ndarray:
+        """Interpolation code 4: match value, slope and curvature of the exponentials at +-1."""
+        k = np.arange(1, 7)
+        rows, wanted = [], []
+        for end, factor, slope in ((1.0, hi, np.log(hi)), (-1.0, lo, -np.log(lo))):
+            rows += [end**k, k * end ** (k - 1), k * (k - 1) * end ** (k - 2)]
+            wanted += [factor - 1.0, slope * factor, slope**2 * factor]
+        return np.linalg.solve(np.array(rows), np.array(wanted))
+
+    @classmethod
+    def _factor(cls, alpha: float, lo: float, hi: float) -> float:
+        if abs(alpha) >= 1.0:
+            return float(hi**alpha if alpha > 0.0 else lo**-alpha)
+        return float(1.0 + cls._polynomial(lo, hi) @ alpha ** np.arange(1, 7))
 
     def deviance(self, data: np.ndarray, x: np.ndarray) -> float:
         """-2 ln L relative to the saturated model; large outside the domain."""

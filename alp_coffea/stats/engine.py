@@ -195,6 +195,8 @@ class Engine:
             degrees = degrees[points]
             gof = chdtrc(np.maximum(degrees, 1), 2.0 * np.maximum(raw.value, 0.0))
             scalars["gof_p"][members] = np.where(degrees > 0, gof, np.nan)
+            for column in scalars.values():
+                column[members[bad]] = np.nan
             iterations[members] = raw.iterations
             status[members] = (
                 raw.status
@@ -244,8 +246,10 @@ class Engine:
             columns["poi_error"][members] = signed.poi_error
             columns["kkt"][members] = np.maximum(null.kkt, signed.kkt)
             columns["edge"][members] = signed.edge
-            bad = np.where(counts[id(group)][1][points], int(Status.BAD_DATA), 0)
-            status[members] = null.status | signed.status | bad
+            bad = counts[id(group)][1][points]
+            for column in columns.values():
+                column[members[bad]] = np.nan
+            status[members] = null.status | signed.status | np.where(bad, int(Status.BAD_DATA), 0)
         z = np.sign(columns["q0"]) * np.sqrt(np.abs(columns["q0"]))
         return DiscoveryResult(z=z, p=ndtr(-z), status=status, **columns)
 
@@ -289,8 +293,9 @@ class Engine:
         for group, points, raw in pieces:
             members = group.members[points]
             limits[members], kkt[members], steps[members] = raw.limits, raw.kkt, raw.steps
-            bad = np.where(counts[id(group)][1][points], int(Status.BAD_DATA), 0)
-            status[members] = raw.status | bad
+            bad = counts[id(group)][1][points]
+            limits[members[bad]], kkt[members[bad]] = np.nan, np.nan
+            status[members] = raw.status | np.where(bad, int(Status.BAD_DATA), 0)
         return LimitResult(limits[:, 5], limits[:, :5], level, kkt, steps, status)
 
     def scan(
@@ -345,8 +350,8 @@ class Engine:
             group, rows, points = item
             members = group.members[points]
             own = _split_channels(group, points, counts[rows, members])
-            bad = ~(np.isfinite(own) & (own >= 0.0)).all(axis=(1, 2))
-            own[bad] = 0.0
+            bad: Flags = np.logical_not(np.all(np.isfinite(own) & (own >= 0.0), axis=(1, 2)))
+            own = np.where(bad[:, np.newaxis, np.newaxis], 0.0, own)
             null, signed = point_fits.null_and_signed(group, points, own, held[members])
             place = (rows, members)
             columns["q0"][place] = point_fits.signed_q(null, signed, group.poi, held[members])
@@ -355,6 +360,8 @@ class Engine:
             columns["null_deviance"][place] = 2.0 * null.value
             columns["deviance"][place] = 2.0 * signed.value
             columns["kkt"][place] = np.maximum(null.kkt, signed.kkt)
+            for column in columns.values():
+                column[rows[bad], members[bad]] = np.nan
             status[place] = null.status | signed.status | np.where(bad, int(Status.BAD_DATA), 0)
 
         items: list[tuple[Group, Index, Index]] = []

@@ -195,11 +195,14 @@ def null_and_signed(
 
 
 def signed_q(null: Snapshot, signed: Snapshot, poi: int, tested: Array | float = 0.0) -> Array:
-    """2 x (NLL at the tested value - NLL at the minimum) with the sign of the difference."""
-    q: Array = np.sign(signed.theta[:, poi] - tested) * np.maximum(
-        2.0 * (null.value - signed.value), 0.0
-    )
-    return q
+    """2 x (NLL at the tested value - NLL at the minimum) with the sign of the difference.
+
+    NaN where a fit has no likelihood (status NO_DOMAIN).
+    """
+    usable = np.isfinite(null.value) & np.isfinite(signed.value)
+    gain = np.where(usable, null.value, 0.0) - np.where(usable, signed.value, 0.0)
+    q: Array = np.sign(signed.theta[:, poi] - tested) * np.maximum(2.0 * gain, 0.0)
+    return np.where(usable, q, np.nan)
 
 
 def in_pyhf_order(
