@@ -116,10 +116,11 @@ def work_item(record: FileRecord, start: int, stop: int, usermeta: dict[str, Any
 
 
 def part(item: WorkItem, start: int, stop: int) -> WorkItem:
-    """The same chunk with other entries."""
+    """Some entries of a chunk that was tried often enough: they get one try each."""
+    usermeta = {**(item.usermeta or {}), "retry": False}
     return WorkItem(
         item.dataset, item.filename, item.treename, start, stop, item.fileuuid,
-        usermeta=item.usermeta,
+        usermeta=usermeta,
     )  # fmt: skip
 
 

@@ -23,8 +23,6 @@ from alp_coffea.execution.clusters import CLUSTERS, Cluster
 from alp_coffea.execution.engines import ONE_THREAD, WorkerLostError
 from alp_coffea.execution.tasks import Shipped
 
-log = logging.getLogger(__name__)
-
 #: Set before a worker starts. Dask's own default gives memory back after every array, which makes
 #: awkward 1.8 times slower; glibc needs both thresholds.
 ENVIRONMENT: Final = {
@@ -35,6 +33,8 @@ ENVIRONMENT: Final = {
 #: What client and workers must agree on: these decide what travels and what comes out.
 SAME_VERSIONS: Final = ("alp_coffea", "awkward", "boost_histogram", "cloudpickle", "coffea",
                         "distributed", "hist", "numpy", "uproot")  # fmt: skip
+#: How long a scheduler may take to answer [s].
+ANSWER: Final = 20.0
 #: How long to wait for results that are said to be there [s].
 _FETCH: Final = 30.0
 #: How long to go on without any worker on somebody else's scheduler [s].
@@ -56,9 +56,6 @@ def connect(cluster: Cluster) -> Iterator[DaskEngine]:
             started = _local(cluster.workers) if cluster.batch is None else _batch(cluster)
             client = Client(started, set_as_default=False)
         try:
-            log.info(
-                "dask scheduler %s, dashboard %s", client.scheduler.address, client.dashboard_link
-            )
             # a batch system may let jobs wait for days
             engine = DaskEngine(client, None if cluster.batch else PATIENCE)
             engine.wait_for_workers()
@@ -106,7 +103,7 @@ def _existing(address: str, tls: Mapping[str, str]) -> Client:
             require_encryption=True,
         )
     try:
-        return Client(address, security=security, timeout=20, set_as_default=False)
+        return Client(address, security=security, timeout=ANSWER, set_as_default=False)
     except (OSError, TypeError, ValueError) as error:
         raise ConfigurationError(
             f"no dask scheduler answers at {address}: {type(error).__name__}: {error}. Check the "
@@ -138,21 +135,25 @@ def _batch(cluster: Cluster) -> Any:
 
 
 def _check_versions(client: Client) -> None:
+    """The scheduler counts too: it unpacks the descriptions of tasks."""
     found = client.get_versions(packages=list(SAME_VERSIONS))
-    here = {**found["client"]["packages"], "python": _minor(found["client"])}
-    for address, worker in found["workers"].items():
-        there = {**worker["packages"], "python": _minor(worker)}
-        for name in ("python", *SAME_VERSIONS):
-            if there.get(name) != here.get(name):
+    here = _versions(found["client"])
+    others = {"the scheduler": found["scheduler"]}
+    others |= {f"worker {address}": worker for address, worker in found["workers"].items()}
+    for who, there in others.items():
+        for name, version in _versions(there).items():
+            if version != here[name]:
                 raise ConfigurationError(
-                    f"worker {address} has {name} {there.get(name) or '(none)'}, this process "
-                    f"{here.get(name)}; processors and results could not travel between them. "
-                    "Install the same versions in both environments"
+                    f"{who} has {name} {version or '(none)'}, this process {here[name]}; tasks "
+                    "and results could not travel between them. Install the same versions in "
+                    "both environments"
                 )
 
 
-def _minor(versions: Mapping[str, Any]) -> str:
-    return ".".join(versions["packages"]["python"].split(".")[:2])
+def _versions(report: Mapping[str, Any]) -> dict[str, str | None]:
+    packages = report["packages"]
+    python = ".".join(packages["python"].split(".")[:2])
+    return {"python": python, **{name: packages.get(name) for name in SAME_VERSIONS}}
 
 
 class DaskEngine:
@@ -161,7 +162,10 @@ class DaskEngine:
     knows_culprit = True
 
     def __init__(self, client: Client, patience: float | None) -> None:
-        self._client = client
+        self.client = client
+        self.description = (
+            f"dask scheduler {client.scheduler.address}, dashboard {client.dashboard_link}"
+        )
         self._alive = time.monotonic()
         self._patience = patience
         self._done: queue.SimpleQueue[Future] = queue.SimpleQueue()
@@ -174,22 +178,22 @@ class DaskEngine:
     def capacity(self) -> int:
         now = time.monotonic()
         if now - self._counted > 1.0:
-            self._threads, self._counted = sum(self._client.nthreads().values()), now
+            self._threads, self._counted = sum(self.client.nthreads().values()), now
         return 4 * self._threads + 8
 
     def wait_for_workers(self) -> None:
         """Until there is one. Raises IncompleteRunError when patience ends."""
         try:
-            self._client.wait_for_workers(1, timeout=self._patience)
+            self.client.wait_for_workers(1, timeout=self._patience)
         except TimeoutError as error:
             raise IncompleteRunError(self._nobody()) from error
 
     def prepare(self, function: Callable[[Any], Any]) -> Any:
         # not scattered: scattered data are lost with the workers that hold them
-        return self._client.submit(_same, Shipped(function), key=f"function-{next(self._names)}")
+        return self.client.submit(_same, Shipped(function), key=f"function-{next(self._names)}")
 
     def submit(self, function: Any, argument: Any) -> object:
-        future = self._client.submit(
+        future = self.client.submit(
             _call,
             function,
             argument,
@@ -210,7 +214,7 @@ class DaskEngine:
                 outcome = values[future]
             elif future.status == "cancelled":
                 raise IncompleteRunError(
-                    f"the dask scheduler at {self._client.scheduler.address} was lost. Run the "
+                    f"the dask scheduler at {self.client.scheduler.address} was lost. Run the "
                     "same command again: what is finished is kept"
                 )
             elif future.status == "error":
@@ -230,8 +234,8 @@ class DaskEngine:
         if not futures:
             return {}
         try:
-            values = self._client.sync(
-                lambda: self._client.gather(futures, asynchronous=True), callback_timeout=_FETCH
+            values = self.client.sync(
+                lambda: self.client.gather(futures, asynchronous=True), callback_timeout=_FETCH
             )
         except (distributed.KilledWorker, TimeoutError):
             # their worker died, and they are being repeated
@@ -258,12 +262,12 @@ class DaskEngine:
     def _nobody(self) -> str:
         return (
             f"no worker has been connected to the dask scheduler at "
-            f"{self._client.scheduler.address} for {self._patience:.0f} s. Start workers and run "
+            f"{self.client.scheduler.address} for {self._patience:.0f} s. Start workers and run "
             "the same command again: what is finished is kept"
         )
 
     def close(self) -> None:
-        self._client.cancel(list(self._futures), force=True)
+        self.client.cancel(list(self._futures), force=True)
         self._futures.clear()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -33,6 +35,8 @@ class Engine(Protocol):
 
     #: Whether the task that a worker died of can be told, mostly, when others were under way.
     knows_culprit: bool
+    #: Where tasks run, for people.
+    description: str
 
     @property
     def capacity(self) -> int:
@@ -55,6 +59,7 @@ class Iterative:
     """Tasks one after the other in this process."""
 
     knows_culprit = True
+    description = "this process"
     capacity = 1
 
     def __init__(self) -> None:
@@ -87,12 +92,16 @@ class LocalProcesses:
 
     def __init__(self, workers: int | None) -> None:
         self.workers = workers or os.cpu_count() or 1
+        self.description = f"{self.workers} local processes"
         self._pool = self._start()
         self._futures: set[Future[Any]] = set()
 
     def _start(self) -> loky.ProcessPoolExecutor:
         return loky.ProcessPoolExecutor(
-            max_workers=self.workers, initializer=_ignore_interrupts, env=ONE_THREAD
+            max_workers=self.workers,
+            initializer=_prepare_worker,
+            initargs=(os.getpid(),),
+            env=ONE_THREAD,
         )
 
     @property
@@ -133,6 +142,14 @@ class LocalProcesses:
         self._pool.shutdown(wait=True, kill_workers=bool(self._futures))
 
 
-def _ignore_interrupts() -> None:
+def _prepare_worker(parent: int) -> None:
     # Ctrl-C reaches the whole process group; the submitting process stops its workers itself
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this worker soon after its parent was killed; loky's would wait for work for ever."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)

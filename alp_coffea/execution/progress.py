@@ -24,7 +24,7 @@ class Status:
     ``events`` are those accounted for as read, of which ``resumed`` came from checkpoints;
     ``failures`` counts failed attempts, ``lost`` entries given up, ``stale`` checkpoints of
     other versions of code, options or files, which are computed again. When ``finished``,
-    everything is merged.
+    everything is merged. ``where`` says on what it runs.
     """
 
     total: int
@@ -37,6 +37,7 @@ class Status:
     lost: int = 0
     stale: int = 0
     finished: bool = False
+    where: str = ""
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -96,6 +97,8 @@ class Display:
 
     def processing(self, status: Status) -> None:
         """Show how far the processing of files is, and what it came to at the end."""
+        if "process" not in self._tasks and status.where:
+            self._console.print(f"process: on {status.where}")
         self._show("process", status.events + status.lost, status.total, status)
         if status.finished:
             self._console.print(f"process: {status.summary()}")

@@ -16,7 +16,7 @@ from coffea.processor import ProcessorABC, Runner
 from coffea.processor.executor import WorkItem
 
 from alp_coffea.config import Blinding, Catalogue
-from alp_coffea.errors import ConfigurationError, IncompleteRunError
+from alp_coffea.errors import IncompleteRunError
 from alp_coffea.events.blinding import check_sideband
 from alp_coffea.events.datasets import FileRecord
 from alp_coffea.events.reading import readings
@@ -105,14 +105,16 @@ def process_files(
     rules = readings(catalogue.samples, blinding)
     codes = code_digests(processor, catalogue.samples, rules)
     keys = {record.path: (codes[record.sample], file_digest(record)) for record in usable}
-    _refuse_copies(usable, keys)
     with _store(checkpoints, fresh, keys) as store, _engine(executor, workers) as engine:
         plans = plan_files(
             usable, catalogue, store, keys, chunksize=chunksize, limit_chunks=limit_chunks
         )
         todo = [piece for plan in plans for piece in plan.pieces if isinstance(piece, WorkItem)]
-        status = Status(sum(plan.stop for plan in plans), len(todo), stale=store.stale)
+        status = Status(
+            sum(plan.stop for plan in plans), len(todo), stale=store.stale, where=engine.description
+        )
         update = progress or (lambda _: None)
+        update(status)
         work = Work(engine, store, plans, status, update)
         chunk = ChunkFunction(processor, rules, store.folder, store.run)
         for parquet in (False, True):
@@ -180,17 +182,6 @@ def _closed(engine: Engine) -> Iterator[Engine]:
         yield engine
     finally:
         engine.close()
-
-
-def _refuse_copies(records: Iterable[FileRecord], keys: dict[str, tuple[str, str]]) -> None:
-    seen: dict[tuple[str, str], FileRecord] = {}
-    for record in records:
-        other = seen.setdefault(keys[record.path], record)
-        if other is not record:
-            raise ConfigurationError(
-                f"{record.path} is a copy of {other.path} (sample '{record.sample}', identity "
-                f"{record.identity}); its events would count twice. Remove one"
-            )
 
 
 def _close_ledger(plans: Iterable[FilePlan], allow_missing: bool) -> None:

@@ -115,7 +115,8 @@ class Guarded:
 
     def __call__(self, item: WorkItem) -> tuple[Record, int, int]:
         """Record of the chunk, bytes read from its file, and failed attempts."""
-        for attempt, pause in enumerate((*PAUSES, None)):
+        pauses = PAUSES if (item.usermeta or {}).get("retry", True) else ()
+        for attempt, pause in enumerate((*pauses, None)):
             try:
                 result = self.function(item)
             except Exception as error:
