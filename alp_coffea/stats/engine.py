@@ -206,7 +206,12 @@ class Engine:
             for row, (point, member) in enumerate(zip(points, members, strict=True)):
                 model = group.models[point]
                 values[member], errors[member] = point_fits.in_pyhf_order(
-                    group, point, raw.theta[row], raw.errors[row], raw.gamma[row]
+                    group,
+                    point,
+                    raw.theta[row],
+                    raw.errors[row],
+                    raw.gamma[row],
+                    raw.gamma_errors[row],
                 )
                 expected[member] = np.concatenate(
                     [raw.nu[row, c, :nb] for c, nb in enumerate(model.bins)]

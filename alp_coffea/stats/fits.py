@@ -22,7 +22,7 @@ from alp_coffea.stats.arrays import (
 )
 from alp_coffea.stats.batch import Group
 from alp_coffea.stats.likelihood import evaluate
-from alp_coffea.stats.newton import DESCENT, KKT, POI_CURVATURE, newton_steps
+from alp_coffea.stats.newton import DESCENT, KKT, newton_steps
 
 # Status bits of one fit
 NOT_CONVERGED: Final = 1
@@ -316,37 +316,3 @@ class Problem:
         empty = (jobs.data[active] == 0.0) & (nu > 0.0)
         force = np.where(empty, _BARRIERS[-1] / np.where(empty, nu, 1.0), 0.0)
         self.status[active[force.max(axis=(1, 2)) > ACCEPTED]] |= AT_EDGE
-
-    def errors(self, active: Index) -> Array:
-        """Square roots of the inverse Hessian's diagonal, (active, parameters).
-
-        Zero for parameters that are fixed or held by a bound; inf where the Hessian of the free
-        ones is singular.
-        """
-        jobs = self.jobs
-        free = (jobs.state[active] == 0) & jobs.vary[active]
-        singular = self.status[active] & (SINGULAR | NO_DOMAIN) > 0
-        both = (
-            free[:, :, np.newaxis] & free[:, np.newaxis, :] & ~singular[:, np.newaxis, np.newaxis]
-        )
-        hessian = np.where(both, jobs.hessian[active], np.eye(free.shape[1]))
-        variance = np.diagonal(np.linalg.inv(hessian), axis1=1, axis2=2)
-        errors = np.where(free, np.sqrt(np.maximum(variance, 0.0)), 0.0)
-        errors[singular] = np.where(free[singular], np.inf, 0.0)
-        return errors
-
-    def poi_errors(self, active: Index) -> Array:
-        """Profile-likelihood curvature of the parameter of interest as an error, (active,).
-
-        Unlike in :meth:`errors` it may sit at a bound. The POI must vary. inf where undefined.
-        """
-        jobs, poi = self.jobs, self.group.poi
-        low, high = jobs.low[active, poi].copy(), jobs.high[active, poi].copy()
-        jobs.low[active, poi] = jobs.high[active, poi] = jobs.theta[active, poi]
-        self.steps(active, poi)
-        jobs.low[active, poi], jobs.high[active, poi] = low, high
-        curvature = jobs.info[active, POI_CURVATURE]
-        fine = ~np.isnan(jobs.info[active, DESCENT]) & (curvature > 0.0)
-        error: Array = np.full(active.size, np.inf)
-        error[fine] = 1.0 / np.sqrt(curvature[fine])
-        return error

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln, xlogy
 
+from alp_coffea.stats import uncertainties
 from alp_coffea.stats.arrays import Array, Index
 from alp_coffea.stats.asymptotics import LimitFinder
 from alp_coffea.stats.batch import Group
@@ -26,6 +27,7 @@ class Snapshot:
     iterations: Index
     status: Index
     errors: Array
+    gamma_errors: Array
     poi_error: Array
     edge: Array
 
@@ -54,8 +56,14 @@ def saturated(counts: Array) -> Array:
     return result
 
 
-def snapshot(problem: Problem, failed: Status, *, full: bool) -> Snapshot:
-    """Copy a finished fit out of its problem; ``full`` includes what is per parameter."""
+def snapshot(
+    problem: Problem, failed: Status, *, full: bool, gamma_errors: bool = False
+) -> Snapshot:
+    """Copy a finished fit out of its problem.
+
+    ``full`` includes what is per parameter, ``gamma_errors`` the errors of bin factors, which are
+    NaN otherwise.
+    """
     jobs, rows = problem.jobs, problem.everything
     bits = problem.status
     status = np.where(bits & NOT_CONVERGED > 0, int(failed), 0)
@@ -67,6 +75,9 @@ def snapshot(problem: Problem, failed: Status, *, full: bool) -> Snapshot:
         status |= np.where(bits & bit > 0, int(flag), 0)
     poi = problem.group.poi
     varied = jobs.vary[:, poi].all()
+    spreads = np.full_like(jobs.gamma, np.nan)
+    if gamma_errors:
+        spreads = uncertainties.bin_factor_errors(problem, rows)
     if varied:
         at_bound = (jobs.state[:, poi] == 1) & (jobs.theta[:, poi] >= jobs.high[:, poi])
         status |= np.where(at_bound, int(Status.POI_AT_UPPER_BOUND), 0)
@@ -78,8 +89,9 @@ def snapshot(problem: Problem, failed: Status, *, full: bool) -> Snapshot:
         kkt=problem.kkt.copy(),
         iterations=problem.iterations.copy(),
         status=status,
-        errors=problem.errors(rows) if full else np.zeros((0, 0)),
-        poi_error=problem.poi_errors(rows) if varied else np.zeros(rows.size),
+        errors=uncertainties.parameter_errors(problem, rows) if full else np.zeros((0, 0)),
+        gamma_errors=spreads,
+        poi_error=uncertainties.poi_errors(problem, rows) if varied else np.zeros(rows.size),
         edge=smallest_rate(problem.group, jobs.point, jobs.nu),
     )
 
@@ -92,7 +104,7 @@ def fit(group: Group, points: Index, counts: Array, poi: Array | None) -> Snapsh
         problem.hold_poi(rows, poi)
     problem.start_from_data(rows)
     problem.minimise(rows, evaluated=True)
-    return snapshot(problem, Status.FREE_NOT_CONVERGED, full=True)
+    return snapshot(problem, Status.FREE_NOT_CONVERGED, full=True, gamma_errors=True)
 
 
 def null_fit(problem: Problem, poi: Array | float) -> None:
@@ -206,7 +218,7 @@ def signed_q(null: Snapshot, signed: Snapshot, poi: int, tested: Array | float =
 
 
 def in_pyhf_order(
-    group: Group, point: int, theta: Array, errors: Array, gamma: Array
+    group: Group, point: int, theta: Array, errors: Array, gamma: Array, gamma_errors: Array
 ) -> tuple[Array, Array]:
     """Values and errors of one point's parameters, bin factors included, in pyhf's order."""
     model = group.models[point]
@@ -217,7 +229,7 @@ def in_pyhf_order(
             spreads.append(errors[index : index + 1])
         else:
             size = model.bin_factors[index].aux.size
-            row = gamma[group.factor_order.index(index), :size]
-            values.append(row)
-            spreads.append(np.zeros(size))
+            row = group.factor_order.index(index)
+            values.append(gamma[row, :size])
+            spreads.append(gamma_errors[row, :size])
     return np.concatenate(values), np.concatenate(spreads)

@@ -73,7 +73,8 @@ class FitResult:
 
     ``values`` and ``errors`` are lists of arrays in pyhf's parameter order, named by ``names``.
     Errors are from the inverse Hessian, zero for parameters fixed or held by a bound and inf
-    where it is singular (status SINGULAR). ``edge`` is the smallest expected number of events
+    where it is singular (status SINGULAR); those of bin factors are only computed by
+    ``Engine.fit`` and NaN in scans. ``edge`` is the smallest expected number of events
     of any bin. ``expected`` are the expected counts, channels in pyhf's order.
     """
 

@@ -87,7 +87,7 @@ def test_likelihood_is_pyhfs_at_any_point(seed, folded):
     data = np.array(opened.data(model))
     assert group.models[0].parameter_names == model.config.par_names
     values, _ = point_fits.in_pyhf_order(
-        group, 0, jobs.theta[0], np.zeros(group.parameters), jobs.gamma[0]
+        group, 0, jobs.theta[0], np.zeros(group.parameters), jobs.gamma[0], jobs.gamma[0]
     )
     constant = group.constant[0] + point_fits.saturated(group.observed)[0]
     reference = -float(model.logpdf(values, data)[0])

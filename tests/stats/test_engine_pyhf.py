@@ -179,3 +179,38 @@ def test_check_reports_the_differences():
     assert np.all(np.abs(report.expected) < 1e-4)
     assert np.all(np.abs(report.observed) < 1e-4)
     assert str(report).startswith("1 points against pyhf")
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"staterror": 0.1}, {"shapesys": 0.2}, {"staterror": 0.1, "shapesys": 0.2}]
+)
+def test_errors_are_the_inverse_of_the_full_hessian(options):
+    """Numerical Hessian of pyhf's likelihood in all parameters, bin factors included."""
+    workspace = window(3.0, bins=8, order=1, events=3000.0, scale=200.0, high=50.0, **options)
+    data = np.array(workspace["observations"][0]["data"])
+    data += 3.0 * np.array(workspace["channels"][0]["samples"][0]["data"])
+    workspace["observations"][0]["data"] = data.tolist()
+    fit = engine.compile(workspace, poi="sigma").fit()
+    assert fit.status[0] == 0
+    model, full = opened(workspace)
+    best, n = fit.values[0], len(fit.values[0])
+    step = 1e-3 * np.maximum(fit.errors[0], 1e-6)
+
+    def nll(x: np.ndarray) -> float:
+        return -float(model.logpdf(x, full)[0])
+
+    hessian = np.zeros((n, n))
+    for i in range(n):
+        for j in range(i + 1):
+            total = 0.0
+            for a in (1.0, -1.0):
+                for b in (1.0, -1.0):
+                    x = best.copy()
+                    x[i] += a * step[i]
+                    x[j] += b * step[j]
+                    total += a * b * nll(x)
+            hessian[i, j] = hessian[j, i] = total / (4.0 * step[i] * step[j])
+    free = ~np.array(model.config.suggested_fixed())
+    expected = np.sqrt(np.diag(np.linalg.inv(hessian[np.ix_(free, free)])))
+    np.testing.assert_allclose(fit.errors[0][free], expected, rtol=2e-3)
+    assert fit.poi_error[0] == pytest.approx(fit.errors[0][model.config.poi_index], rel=1e-9)
