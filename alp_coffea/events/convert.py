@@ -239,6 +239,12 @@ def _with_collections(trees: list[OpenTree]) -> list[OpenTree]:
                 "map its columns with 'fields'"
             )
         return [rows[0].into("Candidates")]
+    for opened in trees:
+        if opened.collection == "Candidates":
+            raise ConfigurationError(
+                f"{opened.where} holds one particle list per event, not candidate rows; say with "
+                "'trees' which: Photon, Track, Truth or Event"
+            )
     decided = [opened.into(opened.collection or guess_collection(opened)) for opened in trees]
     if all(opened.collection == "Event" for opened in decided):
         raise MissingFieldError(

@@ -25,15 +25,19 @@ from alp_coffea.errors import (
     InputError,
     MissingFileError,
     UnreadableFileError,
+    WrongTypeError,
     suggest,
 )
 from alp_coffea.events.conversion_cache import canonical_files, friend_groups, is_foreign
 from alp_coffea.events.opening import (
     CANONICAL_PREFIXES,
+    TreeInfo,
     file_identity,
     open_root,
     open_tree,
+    parquet_columns,
     readable,
+    tree_info,
 )
 
 #: ``blinded``: data that are counted but not processed.
@@ -50,7 +54,8 @@ class FileRecord:
     ``expected`` entries were counted when the file was first opened; ``read`` and ``selected``
     are filled while processing (``selected`` stays None for processors that do not report it).
     ``conversion`` tells what a file in another layout was made of, ``path`` being the converted
-    one. ``runs`` are entries by (experiment, run), once the identities were read.
+    one. ``misfits`` are branches of a collection that hold no list of numbers, by type. ``runs``
+    are entries by (experiment, run), once the identities were read.
     """
 
     sample: str
@@ -65,11 +70,13 @@ class FileRecord:
     reason: str = ""
     conversion: dict[str, Any] | None = None
     branches: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
+    misfits: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
     runs: dict[tuple[int, int], int] = field(default_factory=dict, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """The ledger line as plain data, without branch names and runs."""
-        names = [item.name for item in fields(self) if item.name not in ("branches", "runs")]
+        """The ledger line as plain data, without branches and runs."""
+        hidden = ("branches", "misfits", "runs")
+        names = [item.name for item in fields(self) if item.name not in hidden]
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -244,16 +251,20 @@ def _open_root(record: FileRecord) -> None:
                 f"{record.path} is truncated: {record.size} of {end} bytes are there; copy it again"
             )
         tree = open_tree(file, record.tree, record.path)
-        with readable(record.path, f"tree '{record.tree}'"):
-            record.branches = frozenset(tree.keys(recursive=False))
-            record.expected = int(tree.num_entries)
+        _take_columns(record, tree_info(tree, record.tree, record.path))
         record.identity = file_identity(file, record.path)
 
 
 def _open_parquet(record: FileRecord) -> None:
     with open_parquet(record.path) as file:
-        record.branches = frozenset(file.schema_arrow.names)
-        record.expected = file.metadata.num_rows
+        info = parquet_columns(file, Path(record.path).name)
+        for name in (*info.names("string"), *info.names("other")):
+            # coffea cannot make events of a file with such a column, wanted or not
+            raise WrongTypeError(
+                f"{record.path}: column '{name}' is '{info.columns[name].type}'; columns must be "
+                "numbers or lists of numbers. Write the file without it"
+            )
+        _take_columns(record, info)
         metadata = file.metadata.metadata or {}
         digest = metadata.get(b"content_digest", b"").decode()
         # parquet has no identifier of its own; its footer describes every column chunk
@@ -261,6 +272,16 @@ def _open_parquet(record: FileRecord) -> None:
             digest or hashlib.sha256(str(file.metadata.to_dict()).encode()).hexdigest()
         )
         record.size = _size(record.path)
+
+
+def _take_columns(record: FileRecord, info: TreeInfo) -> None:
+    record.branches = frozenset(info.columns)
+    record.misfits = {
+        name: column.type
+        for name, column in info.columns.items()
+        if name.startswith(CANONICAL_PREFIXES) and column.kind != "jagged"
+    }
+    record.expected = info.entries
 
 
 @contextmanager

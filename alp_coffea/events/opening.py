@@ -143,7 +143,11 @@ def tree_names(directory: Any, path: str) -> list[str]:
 
 
 def open_tree(directory: Any, name: str, path: str) -> Any:
-    """A tree of an open ROOT file; raises MissingTreeError naming the trees there are."""
+    """A tree of an open ROOT file.
+
+    Raises MissingTreeError naming the trees there are, and UnreadableFileError if its branches
+    do not have the same number of entries.
+    """
     names = tree_names(directory, path)
     if name not in names:
         raise MissingTreeError(
@@ -151,7 +155,22 @@ def open_tree(directory: Any, name: str, path: str) -> Any:
             f"The file has: {', '.join(names) or 'no tree at all'}"
         )
     with readable(path, f"tree '{name}'"):
-        return directory[name]
+        tree = directory[name]
+        if isinstance(tree, uproot.behaviors.TTree.TTree):
+            _check_entries(tree, name, path)
+        return tree
+
+
+def _check_entries(tree: Any, name: str, path: str) -> None:
+    """Metadata are not compressed, so that damage to them is no error in itself."""
+    entries = tree.num_entries
+    for branch in tree.branches:
+        branch.name.encode()  # raises on what are no characters
+        if not branch.branches and branch.num_entries != entries:
+            raise UnreadableFileError(
+                f"{path}: tree '{name}' has {entries} entries, its branch '{branch.name}' "
+                f"{branch.num_entries}; the file is damaged, copy or produce it again"
+            )
 
 
 def tree_info(tree: Any, name: str, path: str) -> TreeInfo:
@@ -203,11 +222,15 @@ def parquet_info(path: str) -> TreeInfo:
     import pyarrow.parquet
 
     with readable(path), pyarrow.parquet.ParquetFile(path) as file:
-        columns = {
-            field.name: Column(_arrow_kind(field.type), str(field.type))
-            for field in file.schema_arrow
-        }
-        return TreeInfo(Path(path).name, "parquet", file.metadata.num_rows, columns)
+        return parquet_columns(file, Path(path).name)
+
+
+def parquet_columns(file: Any, name: str) -> TreeInfo:
+    """Entries and columns of an open parquet file."""
+    columns = {
+        field.name: Column(_arrow_kind(field.type), str(field.type)) for field in file.schema_arrow
+    }
+    return TreeInfo(name, "parquet", file.metadata.num_rows, columns)
 
 
 def _arrow_kind(arrow_type: Any) -> Kind:

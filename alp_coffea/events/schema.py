@@ -10,7 +10,7 @@ One entry per event; jagged branches carry the prefix of their collection (``gam
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import awkward as ak
@@ -19,7 +19,7 @@ from coffea.nanoevents import BaseSchema
 from coffea.nanoevents.schemas.base import zip_forms
 from vector.backends.awkward import behavior as vector_behavior
 
-from alp_coffea.errors import MissingFieldError, suggest
+from alp_coffea.errors import MissingFieldError, WrongTypeError, suggest
 from alp_coffea.physics.beams import Beams
 
 #: Collections of the canonical layout and the branch prefix of each.
@@ -39,9 +39,26 @@ def canonical_branch(field: str) -> str:
 
 
 def check_fields(
-    needed: Iterable[str], branches: Iterable[str], *, path: str, tree: str, processor: str
+    needed: Sequence[str],
+    branches: Iterable[str],
+    *,
+    path: str,
+    tree: str,
+    processor: str,
+    misfits: Mapping[str, str] | None = None,
 ) -> None:
-    """Raise MissingFieldError unless every needed canonical field has its branch."""
+    """Raise MissingFieldError unless every needed canonical field has its branch.
+
+    Raises WrongTypeError if one is among the ``misfits``, by type.
+    """
+    for field in needed:
+        stored = (misfits or {}).get(canonical_branch(field))
+        if stored is not None:
+            raise WrongTypeError(
+                f"{path}: tree '{tree}', branch '{canonical_branch(field)}' is '{stored}'; "
+                f"processor '{processor}' reads {field} as a list of numbers per event. Write it "
+                "as a variable-length array"
+            )
     existing = set(branches)
     lines = [
         f"  {field} (branch '{branch}'{suggest(branch, existing)})"

@@ -242,4 +242,5 @@ def _check_declared_fields(
             path=record.path,
             tree=record.tree,
             processor=type(processor).__name__,
+            misfits=record.misfits,
         )
