@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import alp_coffea
+from alp_coffea.check_command import add_check, check_command
 from alp_coffea.errors import AlpCoffeaError, ConfigurationError, suggest
 from alp_coffea.file_commands import add_convert, add_inspect, convert_command, inspect_command
 from alp_coffea.optimise_command import add_optimise, optimise_command
@@ -89,6 +90,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
 
     _add_run(command("run", _run, "From ntuples to limits: run the stages of an analysis file."))
     _add_simulate(command("simulate", _simulate, "Make the simulated samples of a catalogue."))
+    add_check(command("check", check_command, "Try files and processor before a long run."))
     add_convert(command("convert", convert_command, "Make canonical files of basf2's layouts."))
     add_inspect(command("inspect", inspect_command, "Show what is in ROOT and parquet files."))
     add_optimise(command("optimise", optimise_command, "Where the cuts should be, from a run."))

@@ -37,6 +37,7 @@ from alp_coffea.events.ledger import IdentityCheck, check_identities
 from alp_coffea.events.luminosity import Coverage, Luminosities, coverage
 from alp_coffea.events.weights import scale
 from alp_coffea.execution import Cluster, Status, load_processor, process_files
+from alp_coffea.execution.checking import Cost, measure_cost
 from alp_coffea.execution.running import ExecutorName
 from alp_coffea.figures import write_figures
 from alp_coffea.files import write_json
@@ -213,6 +214,36 @@ def plan(
         allow_missing=options.allow_missing,
         limit_files=options.limit_files,
     )
+
+
+def check(
+    analysis: Path | str, *, catalogue: Path | str | None = None, options: Options | None = None
+) -> tuple[list[FileRecord], Cost | None]:
+    """Open every file and process one chunk of each kind of sample.
+
+    Returns the files, and what processing costs: None if no file can be used.
+    """
+    path = find_analysis(analysis)
+    settings = load_analysis(path)
+    samples = _catalogue(settings, catalogue)
+    options = options or Options()
+    records = plan(analysis, catalogue=catalogue, options=options)
+    processor = load_processor(
+        settings.processor,
+        settings.options,
+        beams=Beams(**samples.beams.model_dump()),
+        base=path.parent,
+    )
+    check_sideband(settings.blinding, processor)
+    if all(record.status == "unusable" for record in records):
+        return records, None
+    cost = measure_cost(
+        processor, records, samples, chunksize=options.chunksize, blinding=settings.blinding
+    )
+    for record in records:  # a trial is no result
+        if record.status != "unusable":
+            record.read, record.selected, record.status = 0, None, "pending"
+    return records, cost
 
 
 # --- process -------------------------------------------------------------------------------------
