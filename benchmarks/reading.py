@@ -2,8 +2,8 @@
 
     python benchmarks/reading.py [--events N] [--repeat N] [NAME ...]
 
-NAME is one of schema, regroup, join, convert, inspect (default: all). CPU time of the process,
-best of several runs; each line has the measured value, the target and a remark.
+NAME is one of schema, ledger, regroup, join, convert, inspect (default: all). CPU time of the
+process, best of several runs; each line has the measured value, the target and a remark.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ import numpy as np
 import uproot
 from coffea.nanoevents import NanoEventsFactory
 
+from alp_coffea.config import Catalogue, Sample
 from alp_coffea.events.convert import convert
+from alp_coffea.events.datasets import open_catalogue
 from alp_coffea.events.event_trees import open_joined
+from alp_coffea.events.ledger import check_identities
 from alp_coffea.events.opening import file_identity, open_root, open_tree, tree_info
 from alp_coffea.events.regroup import distinct_objects, event_starts
 from alp_coffea.events.schema import AlpSchema
@@ -204,7 +207,40 @@ def inspection(folder: Path, events: int, repeat: int) -> None:
     show("inspecting a file, CPU-s", seconds, "<= 3", f"{size:.0f} MB")
 
 
+def ledger(folder: Path, events: int, repeat: int) -> None:
+    """Four files of one run whose event numbers interleave: every number is compared."""
+    files = []
+    for number in range(4):
+        path = folder / f"ledger{number}.root"
+        rng = np.random.default_rng(number)
+        content = {**identity(events // 4), "gamma": lists(rng, events // 4, 3.8, PHOTON)}
+        content["__event__"] = (content["__event__"] * 4 + number).astype(np.uint32)
+        with uproot.recreate(path, compression=uproot.ZLIB(1)) as file:
+            write_tree(file, "events", content, prefixed=True, counter="n_{}")
+        files.append(path)
+    sample = Sample.model_validate(
+        {"name": "data", "kind": "data", "luminosity": 1, "files": tuple(map(str, files))}
+    )
+    records = open_catalogue(Catalogue(samples=(sample,)))
+
+    def plain() -> None:
+        for path in files:
+            with uproot.open(path) as file:
+                for name in PHOTON:
+                    file["events"][f"gamma_{name}"].array()
+
+    seconds = cpu(lambda: check_identities(records, [sample]), repeat)
+    reading = cpu(plain, repeat)
+    show(
+        "finding duplicate events, events/CPU-s",
+        events / seconds,
+        "none",
+        f"{seconds / reading:.1%} of reading {len(PHOTON)} photon branches",
+    )
+
+
 ALL = {
+    "ledger": ledger,
     "schema": schema,
     "regroup": regroup,
     "join": join,
