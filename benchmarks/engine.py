@@ -1,6 +1,6 @@
 """Speed and accuracy of the fit engine, next to other tools on the same workspaces.
 
-    python benchmarks/engine.py [--json FILE] [--peer-points N] [--toys N] [--references N]
+    python benchmarks/engine.py [--json FILE] [--parts speed peers toys] [--peer-points N] ...
 
 Times are CPU seconds of one thread; the best of several repetitions for the engine, the mean over
 points for the peers. Set OMP_NUM_THREADS=1. ROOT and cabinetry take part when installed.
@@ -295,27 +295,12 @@ def toy_campaign(toys: int, references: int, rng: np.random.Generator) -> dict[s
     return report
 
 
-def main() -> None:
-    """Run everything and print (and write) the numbers."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", help="write the numbers to this file")
-    parser.add_argument("--peer-points", type=int, default=6)
-    parser.add_argument("--check-points", type=int, default=20)
-    parser.add_argument("--toys", type=int, default=100_000, help="toy fits in the campaign")
-    parser.add_argument("--references", type=int, default=100, help="toys compared with iminuit")
-    options = parser.parse_args()
-    warnings.simplefilter("ignore")
-    rng = np.random.default_rng(2018)
-    report: dict[str, Any] = {
-        "python": platform.python_version(),
-        "machine": platform.processor() or platform.machine(),
-        "load": os.getloadavg()[0],
-        **first_call(),
-    }
+def speed(report: dict[str, Any], rng: np.random.Generator) -> None:
+    """First call, scan, toys and bin factors."""
+    report.update(first_call())
     workspaces = scan_windows(rng)
     compiled = engine.compile(workspaces, poi="sigma")
-    scan = compiled.scan(LEVEL)
-    report["points not ok"] = int(np.sum(~scan.ok))
+    report["points not ok"] = int(np.sum(~compiled.scan(LEVEL).ok))
     report["scan kernel [ms]"] = 1e3 * kernel_seconds(compiled)
     report["workspaces to results [ms]"] = 1e3 * best_of(
         lambda: engine.compile(workspaces, poi="sigma").scan(LEVEL), 3
@@ -328,19 +313,51 @@ def main() -> None:
         report[f"{name}: time relative to without"] = (
             1e3 * kernel_seconds(other, 5) / report["scan kernel [ms]"]
         )
-    report["pyhf at our minima and limits"] = str(compiled.check(options.check_points, 1))
-    peers = against_peers(workspaces, scan, options.peer_points)
-    per_point = report["scan kernel [ms]"] / 1e3 / POINTS
-    for numbers in peers.values():
+
+
+def peers(report: dict[str, Any], rng: np.random.Generator, points: int, checks: int) -> None:
+    """Agreement with pyhf, and limits and times of the peers."""
+    workspaces = scan_windows(rng)
+    compiled = engine.compile(workspaces, poi="sigma")
+    scan = compiled.scan(LEVEL)
+    seconds = kernel_seconds(compiled) / POINTS
+    report["pyhf at our minima and limits"] = str(compiled.check(checks, 1))
+    report["peers"] = against_peers(workspaces, scan, points)
+    for numbers in report["peers"].values():
         if isinstance(numbers, dict) and numbers["seconds per point"]:
-            numbers["speed-up"] = numbers["seconds per point"] / per_point
-    report["peers"] = peers
-    report["toy campaign"] = toy_campaign(options.toys, options.references, rng)
-    text = json.dumps(report, indent=2)
-    sys.stdout.write(text + "\n")
-    if options.json:
-        with open(options.json, "w") as sink:  # noqa: PTH123
-            sink.write(text + "\n")
+            numbers["speed-up"] = numbers["seconds per point"] / seconds
+
+
+def main() -> None:
+    """Run the wanted parts, print the numbers and write them after each part."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, help="write the numbers to this file")
+    parser.add_argument("--parts", nargs="+", default=["speed", "peers", "toys"])
+    parser.add_argument("--peer-points", type=int, default=6)
+    parser.add_argument("--check-points", type=int, default=20)
+    parser.add_argument("--toys", type=int, default=1_000_000, help="toy fits in the campaign")
+    parser.add_argument("--references", type=int, default=2000, help="toys compared with iminuit")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    report: dict[str, Any] = {
+        "python": platform.python_version(),
+        "machine": platform.processor() or platform.machine(),
+        "load": os.getloadavg()[0],
+    }
+    for part in options.parts:
+        rng = np.random.default_rng(2018)
+        if part == "speed":
+            speed(report, rng)
+        elif part == "peers":
+            peers(report, rng, options.peer_points, options.check_points)
+        elif part == "toys":
+            report["toy campaign"] = toy_campaign(options.toys, options.references, rng)
+        else:
+            parser.error(f"unknown part '{part}'; there are speed, peers and toys")
+        text = json.dumps(report, indent=2) + "\n"
+        if options.json:
+            options.json.write_text(text)
+    sys.stdout.write(text)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,13 +13,15 @@ from alp_coffea.stats.arrays import Index
 from alp_coffea.stats.results import CheckReport, EngineScan
 
 
-def best_twice_nll(model: Any, data: Sequence[float], start: Sequence[float], **fit: Any) -> float:
-    """-2 ln L at pyhf's best minimum from the model's and from the given starting point."""
-    values = []
-    for init in (model.config.suggested_init(), list(start)):
+def _deepest(model: Any, data: Sequence[float], ours: Sequence[float], **fit: Any) -> float:
+    """-2 ln L at pyhf's deepest minimum from the model's starting point and from our minimum."""
+    values, poi = [], model.config.poi_index
+    for start in (list(model.config.suggested_init()), list(ours)):
+        if "fixed_params" in fit:
+            start[poi] = 0.0
         try:
             _, value = pyhf.infer.mle.fit(
-                data, model, init_pars=init, return_fitted_val=True, **fit
+                data, model, init_pars=start, return_fitted_val=True, **fit
             )
         except pyhf.exceptions.FailedMinimization:
             continue
@@ -42,32 +45,17 @@ def compare(
         else {"measurement_index": measurement or 0}
     )
     for spec, point in zip(specs, points, strict=True):
-        workspace = pyhf.Workspace(spec)
+        plain = json.dumps(spec, default=lambda array: np.asarray(array).tolist())
+        workspace = pyhf.Workspace(json.loads(plain))
         model = workspace.model(poi_name=poi, **chosen)
         data = workspace.data(model)
         bounds = model.config.suggested_bounds()
         high = bounds[model.config.poi_index][1]
         bounds[model.config.poi_index] = (0.0, high)
-        free = best_twice_nll(model, data, scan.free.values[point], par_bounds=bounds)
         fixed = model.config.suggested_fixed()
         fixed[model.config.poi_index] = True
-        start = list(scan.null.values[point])
-        values = []
-        for init in (model.config.suggested_init(), start):
-            init[model.config.poi_index] = 0.0
-            try:
-                _, value = pyhf.infer.mle.fit(
-                    data,
-                    model,
-                    init_pars=init,
-                    par_bounds=bounds,
-                    fixed_params=fixed,
-                    return_fitted_val=True,
-                )
-            except pyhf.exceptions.FailedMinimization:
-                continue
-            values.append(float(value))
-        null = min(values, default=np.nan)
+        free = _deepest(model, data, scan.free.values[point], par_bounds=bounds)
+        null = _deepest(model, data, scan.null.values[point], par_bounds=bounds, fixed_params=fixed)
         q0 = np.nan
         if scan.discovery.poi[point] > 0.0:
             q0 = scan.discovery.q0[point] - max(null - free, 0.0)

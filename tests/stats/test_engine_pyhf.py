@@ -181,6 +181,16 @@ def test_check_reports_the_differences():
     assert str(report).startswith("1 points against pyhf")
 
 
+def test_templates_may_be_arrays():
+    workspace = window(1.0, bins=10, order=1, scale=60.0, high=50.0)
+    plain = engine.compile(workspace, poi="sigma")
+    for sample in workspace["channels"][0]["samples"]:
+        sample["data"] = np.array(sample["data"])
+    arrays = engine.compile(workspace, poi="sigma")
+    assert arrays.limits().observed[0] == plain.limits().observed[0]
+    assert abs(arrays.check(1).free[0]) < 1e-6
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"staterror": 0.1}, {"shapesys": 0.2}, {"staterror": 0.1, "shapesys": 0.2}]
 )
