@@ -26,16 +26,14 @@ from alp_coffea.config import (
     Blinding,
     Catalogue,
     Nuisances,
-    Sample,
     load_analysis,
     load_catalogues,
 )
 from alp_coffea.errors import ConfigurationError, InputError, suggest
+from alp_coffea.events.accounting import account, without_home
 from alp_coffea.events.blinding import check_sideband, hides_signal_region, luminosity_fraction
 from alp_coffea.events.datasets import FileRecord, open_catalogue
 from alp_coffea.events.ledger import IdentityCheck, check_identities
-from alp_coffea.events.luminosity import Coverage, Luminosities, coverage
-from alp_coffea.events.weights import scale
 from alp_coffea.execution import Cluster, Status, load_processor, process_files
 from alp_coffea.execution.checking import Cost, measure_cost
 from alp_coffea.execution.running import ExecutorName
@@ -309,13 +307,6 @@ def _process(job: _Job) -> None:
 def _write_manifest(
     job: _Job, records: Sequence[FileRecord], counts: Mapping[str, Any] | None = None
 ) -> None:
-    covered = {
-        sample.name: coverage(sample, records, sqrt_s=job.beams.sqrt_s)
-        for sample in job.catalogue.samples
-    }
-    luminosities = Luminosities.of(
-        job.catalogue, covered, job.blinding, projected=job.analysis.luminosity
-    )
     manifest = {
         "format": "alp_coffea manifest 1",
         "alp_coffea": alp_coffea.__version__,
@@ -327,7 +318,7 @@ def _write_manifest(
         },
         "configuration_hash": _hash(job.analysis.model_dump(mode="json")),
         "process_hash": job.fingerprint,
-        "command": _without_home(job.options.command),
+        "command": without_home(job.options.command),
         "host": {
             "python": platform.python_version(),
             "platform": platform.platform(),
@@ -340,58 +331,24 @@ def _write_manifest(
             "chunksize": job.options.chunksize,
         },
         "synthetic": any(sample.synthetic for sample in job.catalogue.samples),
-        "luminosity": luminosities.total,
-        "campaigns": dict(luminosities.by_campaign),
+        **account(
+            job.catalogue,
+            records,
+            job.blinding,
+            projected=job.analysis.luminosity,
+            sqrt_s=job.beams.sqrt_s,
+        ),
         "blinding": {
             **job.blinding.model_dump(mode="json"),
             "unblinded": job.options.unblind,
             "luminosity_fraction": luminosity_fraction(job.blinding),
         },
-        "samples": [
-            _sample_row(sample, covered[sample.name], luminosities)
-            for sample in job.catalogue.samples
-        ],
         "counts": counts or {},
-        "ledger": [_ledger_row(record) for record in records],
         "identities": job.identities and job.identities.to_json(),
         "stages": {},
-        "input_complete": all(
-            record.status == "blinded"
-            or (record.status == "done" and record.read == record.expected)
-            for record in records
-        ),
         "complete": False,
     }
     write_json(manifest, job.out / "manifest.json")
-
-
-def _ledger_row(record: FileRecord) -> dict[str, Any]:
-    row = {**record.to_json(), "path": _without_home(record.path)}
-    if record.conversion is not None:
-        sources = record.conversion["sources"]
-        row["conversion"] = {
-            **record.conversion,
-            "sources": [{**source, "path": _without_home(source["path"])} for source in sources],
-        }
-    return row
-
-
-def _sample_row(sample: Sample, covered: Coverage, luminosities: Luminosities) -> dict[str, Any]:
-    return {
-        "name": sample.name,
-        "kind": sample.kind,
-        "campaign": sample.campaign,
-        "mass": sample.mass,
-        "coupling": sample.coupling if sample.kind == "signal" else None,
-        "cross_section": sample.cross_section and sample.cross_section.model_dump(mode="json"),
-        "luminosity": covered.recorded,
-        "covered_fraction": covered.fraction,
-        "covered_luminosity": covered.covered,
-        "runs": covered.runs,
-        "note": covered.note,
-        "scale": scale(luminosities.of_sample(sample), covered.covered),
-        "synthetic": sample.synthetic,
-    }
 
 
 # --- model ---------------------------------------------------------------------------------------
@@ -551,10 +508,6 @@ def _now() -> str:
 
 def _hash(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _without_home(text: str) -> str:
-    return text.replace(str(Path.home()), "~")
 
 
 def _versions() -> dict[str, str]:

@@ -1,0 +1,89 @@
+"""What was read of every file and sample, and the luminosities that follow, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from alp_coffea.catalogue_config import Catalogue, Sample
+from alp_coffea.config import Blinding
+from alp_coffea.events.datasets import FileRecord
+from alp_coffea.events.luminosity import Coverage, Luminosities, coverage
+from alp_coffea.events.weights import scale
+
+
+def account(
+    catalogue: Catalogue,
+    records: Sequence[FileRecord],
+    blinding: Blinding,
+    *,
+    projected: float | None,
+    sqrt_s: float,
+) -> dict[str, Any]:
+    """The part of a manifest that says what was read.
+
+    Parameters
+    ----------
+    projected
+        Luminosity [1/pb] used instead of the recorded one, see ``Luminosities``.
+    sqrt_s
+        Centre-of-mass energy [GeV], for signals without cross section.
+
+    Returns
+    -------
+    ``luminosity`` that yields and limits refer to, ``campaigns`` by name, ``samples`` with what
+    is covered and the ``scale`` to the luminosity, the ``ledger`` with one row per file, and
+    whether the ``input_complete``.
+    """
+    covered = {
+        sample.name: coverage(sample, records, sqrt_s=sqrt_s) for sample in catalogue.samples
+    }
+    luminosities = Luminosities.of(catalogue, covered, blinding, projected=projected)
+    return {
+        "luminosity": luminosities.total,
+        "campaigns": dict(luminosities.by_campaign),
+        "samples": [
+            _sample_row(sample, covered[sample.name], luminosities) for sample in catalogue.samples
+        ],
+        "ledger": [_ledger_row(record) for record in records],
+        "input_complete": all(
+            record.status == "blinded"
+            or (record.status == "done" and record.read == record.expected)
+            for record in records
+        ),
+    }
+
+
+def without_home(text: str) -> str:
+    """A path or command without the name of the user's home folder."""
+    return text.replace(str(Path.home()), "~")
+
+
+def _ledger_row(record: FileRecord) -> dict[str, Any]:
+    row = {**record.to_json(), "path": without_home(record.path)}
+    if record.conversion is not None:
+        sources = record.conversion["sources"]
+        row["conversion"] = {
+            **record.conversion,
+            "sources": [{**source, "path": without_home(source["path"])} for source in sources],
+        }
+    return row
+
+
+def _sample_row(sample: Sample, covered: Coverage, luminosities: Luminosities) -> dict[str, Any]:
+    return {
+        "name": sample.name,
+        "kind": sample.kind,
+        "campaign": sample.campaign,
+        "mass": sample.mass,
+        "coupling": sample.coupling if sample.kind == "signal" else None,
+        "cross_section": sample.cross_section and sample.cross_section.model_dump(mode="json"),
+        "luminosity": covered.recorded,
+        "covered_fraction": covered.fraction,
+        "covered_luminosity": covered.covered,
+        "runs": covered.runs,
+        "note": covered.note,
+        "scale": scale(luminosities.of_sample(sample), covered.covered),
+        "synthetic": sample.synthetic,
+    }
