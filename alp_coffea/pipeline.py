@@ -34,6 +34,7 @@ from alp_coffea.events.accounting import account, without_home
 from alp_coffea.events.blinding import check_sideband, hides_signal_region, luminosity_fraction
 from alp_coffea.events.datasets import FileRecord, open_catalogue
 from alp_coffea.events.ledger import IdentityCheck, check_identities
+from alp_coffea.events.skims import write_index
 from alp_coffea.execution import Cluster, Status, load_processor, process_files
 from alp_coffea.execution.checking import Cost, measure_cost
 from alp_coffea.execution.running import ExecutorName
@@ -301,6 +302,8 @@ def _process(job: _Job) -> None:
     }
     save_histograms(histograms, job.out / "histograms.zip")
     save_cutflows({sample: part["cutflow"] for sample, part in output.items()}, job.out)
+    if (skim := getattr(processor, "skim", None)) is not None:
+        write_index(skim.folder, [line for part in output.values() for line in part["skim"]])
     _write_manifest(job, records, {s: part.get("counts", {}) for s, part in output.items()})
 
 

@@ -29,11 +29,11 @@ TRACK_DR, TRACK_DZ = 1.0, 5.0  # good tracks as in the search, sec. 5.3.4
 DELTA_THETA, DELTA_PHI = 0.003, 0.30  # an early optimisation
 
 VARIABLES = {
-    "three_photon_mass": Variable(120, 9.0, 11.2, r"$m_{ee\gamma}$ [GeV]"),
-    "photon_energy": Variable(100, 0.0, 8.0, r"$E_{\rm cluster}$ [GeV]"),
-    "photon_theta": Variable(90, 0.6, 2.2, r"$\theta_{\rm cluster}$ [rad]"),
-    "delta_theta": Variable(64, 0.0, 1.6, r"$\Delta\theta$ [rad]"),
-    "delta_phi": Variable(64, 0.0, 3.2, r"$\Delta\varphi$ [rad]"),
+    "three_photon_mass": Variable("three_photon_mass", 120, 9.0, 11.2, r"$m_{ee\gamma}$ [GeV]"),
+    "photon_energy": Variable("photon_energy", 100, 0.0, 8.0, r"$E_{\rm cluster}$ [GeV]"),
+    "photon_theta": Variable("photon_theta", 90, 0.6, 2.2, r"$\theta_{\rm cluster}$ [rad]"),
+    "delta_theta": Variable("delta_theta", 64, 0.0, 1.6, r"$\Delta\theta$ [rad]"),
+    "delta_phi": Variable("delta_phi", 64, 0.0, 3.2, r"$\Delta\varphi$ [rad]"),
 }
 
 

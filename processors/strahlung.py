@@ -28,14 +28,16 @@ from alp_coffea.events.corrections import (
 )
 from alp_coffea.events.histograms import (
     Variable,
-    category,
-    fill_x,
+    cut_grid_histogram,
+    fill_variable,
     mass_histogram,
     set_sum,
     variable_histogram,
     variation_histograms,
 )
+from alp_coffea.events.schema import IDENTITY
 from alp_coffea.events.selection import Cutflow, Selection, all_candidates
+from alp_coffea.events.skims import SkimSettings, write_chunk
 from alp_coffea.physics import kinematics as kin
 from alp_coffea.physics.beams import Beams
 
@@ -63,23 +65,34 @@ class Cuts:
     delta_phi: float = 0.40
 
 
-#: Selection variables: bins, range and label.
+#: Selection variables: the quantity of the triple, bins, range and label.
 VARIABLES = {
-    "three_photon_mass": Variable(140, 8.4, 11.2, r"$m_{\gamma\gamma\gamma}$ [GeV]"),
-    "photon_energy": Variable(100, 0.0, 8.0, r"$E_\gamma$ [GeV]"),
-    "photon_theta": Variable(120, 0.25, 2.65, r"$\theta_\gamma$ [rad]"),
-    "cluster_n_hits": Variable(60, 0.0, 60.0, "Weighted number of crystals"),
-    "zernike_mva": Variable(50, 0.0, 1.0, "Zernike MVA of the most isolated photon"),
-    "timing_chi": Variable(60, 0.0, 15.0, r"$t_c$"),
-    "delta_theta": Variable(64, 0.0, 1.6, r"$\Delta\theta$ [rad]"),
-    "delta_phi": Variable(64, 0.0, 3.2, r"$\Delta\varphi$ [rad]"),
+    "three_photon_mass": Variable(
+        "three_photon_mass", 140, 8.4, 11.2, r"$m_{\gamma\gamma\gamma}$ [GeV]"
+    ),
+    "photon_energy": Variable("E", 100, 0.0, 8.0, r"$E_\gamma$ [GeV]"),
+    "photon_theta": Variable("theta", 120, 0.25, 2.65, r"$\theta_\gamma$ [rad]"),
+    "cluster_n_hits": Variable("clusterNHits", 60, 0.0, 60.0, "Weighted number of crystals"),
+    "zernike_mva": Variable(
+        "zernike_of_most_isolated", 50, 0.0, 1.0, "Zernike MVA of the most isolated photon"
+    ),
+    "timing_chi": Variable("timing_chi", 60, 0.0, 15.0, r"$t_c$"),
+    "delta_theta": Variable("delta_theta", 64, 0.0, 1.6, r"$\Delta\theta$ [rad]"),
+    "delta_phi": Variable("delta_phi", 64, 0.0, 3.2, r"$\Delta\varphi$ [rad]"),
 }
 #: The cut on each variable where it has another name.
 CUT_ON = {"delta_theta": "delta_theta_phi", "delta_phi": "delta_theta_phi"}
 SIDEBAND_VARIABLES = {
-    "three_photon_mass_sideband": Variable(100, 0.0, 9.4, r"$m_{\gamma\gamma\gamma}$ [GeV]"),
-    "zernike_mva_sideband": Variable(50, 0.0, 1.0, "Zernike MVA of the most isolated photon"),
+    "three_photon_mass_sideband": Variable(
+        "three_photon_mass", 100, 0.0, 9.4, r"$m_{\gamma\gamma\gamma}$ [GeV]"
+    ),
+    "zernike_mva_sideband": Variable(
+        "zernike_of_most_isolated", 50, 0.0, 1.0, "Zernike MVA of the most isolated photon"
+    ),
 }
+#: Both separations around the cut.
+DELTA_THETA = Variable("delta_theta", 50, 0.0, 0.1, r"$\Delta\theta$ [rad]")
+DELTA_PHI = Variable("delta_phi", 40, 0.0, 0.8, r"$\Delta\varphi$ [rad]")
 #: Origins of candidates in samples without and with a signal.
 ORIGINS = {False: ["other"], True: ["true", "combinatorial", "other"]}
 
@@ -160,6 +173,8 @@ class Strahlung(ProcessorABC):
         Of photon energies and event weights, see ``alp_coffea.events.corrections.Corrections``.
     variations
         Also evaluate the systematic variations of simulated samples.
+    skim
+        Also write selected events as parquet, see ``alp_coffea.events.skims.SkimSettings``.
     optimisation
         Also fill what ``alp-coffea optimise`` needs to choose cuts.
     kernels
@@ -187,6 +202,7 @@ class Strahlung(ProcessorABC):
         corrections: Mapping[str, Any] | None = None,
         variations: bool = False,
         optimisation: bool = False,
+        skim: Mapping[str, Any] | None = None,
         kernels: bool = True,
     ) -> None:
         self.beams = beams
@@ -194,6 +210,11 @@ class Strahlung(ProcessorABC):
         self.cuts = Cuts()
         self.variations = VARIATIONS if variations else ()
         self.optimisation = optimisation
+        self.skim = SkimSettings.of(skim)
+        if self.skim is not None:
+            self.uses = (*self.uses, *IDENTITY, *self.skim.columns)
+            if self.skim.selection == "preselection":
+                self.uses = (*self.uses, "Track.theta")
         self.triples = PhotonTriples if kernels else AwkwardTriples
 
     def process(self, events: ak.Array) -> dict[str, Any]:
@@ -230,9 +251,9 @@ class Strahlung(ProcessorABC):
                 selection.cut(cut, passed)
             selected[final.event[selection.mask]] = True
 
-            fill = partial(fill_variable, histograms, energy_set, weight)
-            for name in VARIABLES:
-                fill(name, name, final, selection.mask)
+            fill = partial(fill_variable, histograms, weight, energy_set=energy_set)
+            for name, settings in VARIABLES.items():
+                fill(name, settings, final, selection.mask)
             self.fill_masses(histograms["mass"], energy_set, final.passing(selection.mask), weight)
             self.fill_sideband(fill, final, selection)
             alone = {
@@ -242,25 +263,33 @@ class Strahlung(ProcessorABC):
             selection.book_n_minus_1(
                 **{cut: weight[triples.event[left]] for cut, (triples, left) in alone.items()}
             )
-            for name in VARIABLES:
+            for name, settings in VARIABLES.items():
                 cut = CUT_ON.get(name, name)
                 triples, left = alone.get(cut) or (final, selection.all_but(cut))
-                fill(f"{name}_n_minus_1", name, triples, left)
-            angles = histograms["delta_theta_phi_n_minus_1"]
-            fill_angles(angles, energy_set, weight, final, selection.all_but("delta_theta_phi"))
+                fill(f"{name}_n_minus_1", settings, triples, left)
+            pairs = selection.all_but("delta_theta_phi")
+            fill("delta_theta_phi_n_minus_1", DELTA_THETA, final, pairs, against=DELTA_PHI)
 
         if self.optimisation and kind != "data":
             histograms["cut_grid"] = self.cut_grid(loose, clean, weight, events.metadata["mass"])
         if self.variations and kind != "data":
             histograms |= self.varied(events, photons, final, clean, weights)
-        return {
-            sample: {
-                "histograms": histograms,
-                "cutflow": cutflow,
-                "counts": {"bad_photons": read.impossible},
-                "selected": int(selected.sum()),
-            }
+        result = {
+            "histograms": histograms,
+            "cutflow": cutflow,
+            "counts": {"bad_photons": read.impossible},
+            "selected": int(selected.sum()),
         }
+        if self.skim is not None:
+            if self.skim.selection == "final":
+                chosen = final.passing(selected[final.event])
+            elif self.skim.selection == "loose":
+                chosen = loose.passing(self.mass_within(loose, LOOSE_MASS))
+            else:
+                chosen = self.preselection(events, photons, weight, cutflow)
+            columns = self.listing(chosen) | {"weight": weight[chosen.event]}
+            result["skim"] = write_chunk(self.skim, events, chosen.event, columns)
+        return {sample: result}
 
     def sideband(self, events: ak.Array) -> np.ndarray:
         """Events outside the three-photon mass window of the signal, for blinding.
@@ -300,10 +329,29 @@ class Strahlung(ProcessorABC):
         selection = Selection(cutflow, "loose", weight=weight)
         selection.choose("three_photons", triples.event)
         selection.cut("three_photon_mass", self.mass_within(triples, LOOSE_MASS))
-        left = np.flatnonzero(selection.mask)
-        for name in VARIABLES:
-            values = variable(name, triples).take(left, axis=0)
-            fill_x(histograms[f"{name}_loose"], values, weight[triples.event[left]])
+        for name, settings in VARIABLES.items():
+            fill_variable(histograms, weight, f"{name}_loose", settings, triples, selection.mask)
+
+    def preselection(
+        self, events: ak.Array, photons: FlatPhotons, weight: np.ndarray, cutflow: Cutflow
+    ) -> PhotonTriples:
+        """Events for training (R2): simultaneous photons in time, no good track in the CDC."""
+        low, high = LOOSE.theta
+        in_time = photons.replaced(earliness=-np.abs(photons.clusterTiming))
+        triples = self.triples.choose(in_time, replace(LOOSE, above=("earliness", -200.0)))
+        tracks = events.Track
+        good = (
+            (tracks.nCDCHits > 0)
+            & (abs(tracks.dr) < 1.0)
+            & (abs(tracks.dz) < 3.0)
+            & (tracks.theta > low)
+            & (tracks.theta < high)
+        )
+        selection = Selection(cutflow, "preselection", weight=weight)
+        selection.choose("three_photons", triples.event)
+        selection.cut("timing_chi", triples.timing_chi < self.cuts.timing_chi)
+        selection.cut("no_good_track", ~ak.any(good, axis=1).to_numpy()[triples.event])
+        return triples.passing(selection.mask)
 
     def final_cuts(
         self, triples: PhotonTriples, energy_set: str, clean: np.ndarray, cuts: Cuts | None = None
@@ -351,6 +399,12 @@ class Strahlung(ProcessorABC):
             "recoil": kin.signed_root(triples.recoil_masses2(self.beams)),
         }
 
+    def listing(self, triples: PhotonTriples) -> dict[str, np.ndarray]:
+        """What a skim says about the triple of each event."""
+        masses = {f"{name}_mass": mass for name, mass in self.masses(triples).items()}
+        names = ("three_photon_mass", "zernike_of_most_isolated", "timing_chi")
+        return {name: getattr(triples, name) for name in ("E", "theta", "phi", *names)} | masses
+
     def fill_masses(
         self, histogram: hist.Hist, energy_set: str, triples: PhotonTriples, weight: np.ndarray
     ) -> None:
@@ -371,8 +425,8 @@ class Strahlung(ProcessorABC):
         """Events below the three-photon mass, without the Zernike cut (sec. 6.3)."""
         below = triples.three_photon_mass < self.cuts.three_photon_mass[0] * self.beams.sqrt_s
         left = below & selection.all_but("three_photon_mass", "zernike_mva")
-        for name in SIDEBAND_VARIABLES:
-            fill(name, name.removesuffix("_sideband"), triples, left)
+        for name, settings in SIDEBAND_VARIABLES.items():
+            fill(name, settings, triples, left)
 
     def varied(
         self,
@@ -424,86 +478,34 @@ class Strahlung(ProcessorABC):
         Of the loose selection without good tracks or noise clusters; of a signal sample only true
         candidates at its own mass.
         """
-        masses = [m for m in BENCHMARKS if mass is None or m == mass]
-        histogram = hist.Hist(category("hypothesis", [f"{m:.4f}" for m in masses]), *GRID)
+        windows = {m: window for m, window in BENCHMARKS.items() if mass in (None, m)}
         real = (triples.clusterNHits > self.cuts.cluster_n_hits).all(axis=1)
         triples = triples.passing(
             self.mass_within(triples, LOOSE_MASS) & clean[triples.event] & real
         )
         relative = triples.three_photon_mass / self.beams.sqrt_s
-        inside = [
-            ((triples.theta > low) & (triples.theta < high)).all(axis=1).astype(int)
-            for low, high in (BARREL, self.cuts.theta)
-        ]
         apart = self.final_cuts(triples, "high_mass", clean)["delta_theta_phi"]
         values = (
             triples.E[:, 2],
             np.maximum((1 - relative) / 4, relative - 1),
-            inside[0] + inside[1],
+            within(triples.theta, BARREL).astype(int) + within(triples.theta, self.cuts.theta),
             triples.zernike_of_most_isolated,
             all_candidates(apart).astype(int),
             triples.timing_chi,
         )
-        candidates = self.masses(triples)
-        for m in masses:
-            definition, width = BENCHMARKS[m]
-            near = (candidates[definition] > m - 5 * width) & (
-                candidates[definition] < m + 3 * width
-            )
-            if mass is not None:
-                near &= triples.origin == "true"
-            event = np.flatnonzero(near) // 3
-            histogram.fill(
-                f"{m:.4f}", *(v[event] for v in values), weight=weight[triples.event[event]]
-            )
-        return histogram
+        true = None if mass is None else triples.origin == "true"
+        return cut_grid_histogram(
+            windows, GRID, values, self.masses(triples), weight[triples.event], true
+        )
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         """Nothing to do after merging."""
         return accumulator
 
 
-def variable(name: str, triples: PhotonTriples) -> np.ndarray:
-    """Values of a selection variable: per event (n,), per photon or per candidate (n, 3)."""
-    attribute = {
-        "photon_energy": "E",
-        "photon_theta": "theta",
-        "cluster_n_hits": "clusterNHits",
-        "zernike_mva": "zernike_of_most_isolated",
-    }.get(name, name)
-    return getattr(triples, attribute)
-
-
-def fill_variable(
-    histograms: dict[str, hist.Hist],
-    energy_set: str,
-    weight: np.ndarray,
-    target: str,
-    name: str,
-    triples: PhotonTriples,
-    passed: np.ndarray,
-) -> None:
-    """Fill a variable of the triples in a mask, with the weights of the chunk's events."""
-    left = np.flatnonzero(passed)
-    values = variable(name, triples).take(left, axis=0)
-    fill_x(histograms[target], values, weight[triples.event[left]], energy_set=energy_set)
-
-
-def fill_angles(
-    histogram: hist.Hist,
-    energy_set: str,
-    weight: np.ndarray,
-    triples: PhotonTriples,
-    passed: np.ndarray,
-) -> None:
-    """Both separations of each candidate's daughters."""
-    left = np.flatnonzero(passed)
-    histogram.fill(
-        energy_set=energy_set,
-        x=triples.delta_theta.take(left, axis=0).ravel(),
-        y=triples.delta_phi.take(left, axis=0).ravel(),
-        weight=np.repeat(weight[triples.event[left]], 3),
-    )
+def within(angle: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """Whether all three angles (n, 3) lie inside limits, (n,)."""
+    return all_candidates((angle > limits[0]) & (angle < limits[1]))
 
 
 def empty_histograms(kind: str) -> dict[str, hist.Hist]:
@@ -513,13 +515,8 @@ def empty_histograms(kind: str) -> dict[str, hist.Hist]:
     for name, settings in VARIABLES.items():
         histograms[name] = variable_histogram(settings, sets)
         histograms[f"{name}_n_minus_1"] = variable_histogram(settings, sets)
-        histograms[f"{name}_loose"] = hist.Hist(settings.axis, storage="weight")
+        histograms[f"{name}_loose"] = hist.Hist(settings.axis(), storage="weight")
     for name, settings in SIDEBAND_VARIABLES.items():
         histograms[name] = variable_histogram(settings, sets)
-    histograms["delta_theta_phi_n_minus_1"] = hist.Hist(
-        category("energy_set", sets),
-        hist.axis.Regular(50, 0.0, 0.1, name="x", label=r"$\Delta\theta$ [rad]"),
-        hist.axis.Regular(40, 0.0, 0.8, name="y", label=r"$\Delta\varphi$ [rad]"),
-        storage="weight",
-    )
+    histograms["delta_theta_phi_n_minus_1"] = variable_histogram(DELTA_THETA, sets, DELTA_PHI)
     return histograms

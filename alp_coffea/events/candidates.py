@@ -53,9 +53,9 @@ class FlatPhotons:
         """Number of events."""
         return len(self.offsets) - 1
 
-    def with_energy(self, energy: Array) -> FlatPhotons:
-        """The same photons with other energies [GeV], flat; everything computed follows."""
-        return FlatPhotons(self.jagged, **{**self._columns, "E": energy})
+    def replaced(self, **columns: NDArray[np.generic]) -> FlatPhotons:
+        """The same photons with other or further flat columns; everything computed follows."""
+        return FlatPhotons(self.jagged, **{**self._columns, **columns})
 
     @property
     def impossible(self) -> int:

@@ -121,7 +121,7 @@ class Corrections(Model):
             if self.energy_bias is None:
                 return photons
             energy = np.asarray(photons.E, dtype=np.float64)
-            return photons.with_energy(energy * (1 + self.energy_bias(energy)))
+            return photons.replaced(E=energy * (1 + self.energy_bias(energy)))
         if self.energy_smearing is None:
             return photons
         return smeared(photons, self.energy_smearing, events, self.seed, "photon energy smearing")
@@ -176,8 +176,8 @@ def smeared(
     counts = np.diff(photons.offsets)
     place = np.arange(photons.offsets[-1]) - np.repeat(photons.offsets[:-1], counts)
     energy = np.asarray(photons.E, dtype=np.float64)[: photons.offsets[-1]]
-    return photons.with_energy(
-        energy * (1 + width(energy) * normals(np.repeat(keys, counts), place))
+    return photons.replaced(
+        E=energy * (1 + width(energy) * normals(np.repeat(keys, counts), place))
     )
 
 

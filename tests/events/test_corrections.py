@@ -98,7 +98,7 @@ def test_smearing_depends_on_seed_and_event_only() -> None:
 
 def test_everything_downstream_follows_the_energies() -> None:
     photons = FlatPhotons(chunk("data")["Photon"])
-    scaled = photons.with_energy(photons.E * 1.1)
+    scaled = photons.replaced(E=photons.E * 1.1)
     acceptance = Acceptance(0.1, (0.3, 2.6))
     before = PhotonTriples.choose(photons, acceptance)
     after = PhotonTriples.choose(scaled, acceptance)
