@@ -77,3 +77,19 @@ def test_a_run_without_grids_says_what_to_do(
     save_histograms({"ggg/mass": processed.histograms["ggg/mass"]}, tmp_path / "histograms.zip")
     assert main(["optimise", str(tmp_path)]) != 0
     assert "option 'optimisation: true'" in capsys.readouterr().err
+
+
+def test_compare_prints_yields_and_agreement(
+    processed: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", str(processed.folder)]) == 0
+    assert "data / simulation" in capsys.readouterr().out
+    content = json.loads((processed.folder / "comparison.json").read_text("utf-8"))
+    for row in content["yields"]:
+        # both are the same simulation with other seeds
+        assert abs(row["ratio"] - 1) < 4 * row["ratio_error"]
+    # entries of one variable are independent where there is one per event
+    single = {"three_photon_mass", "zernike_mva", "timing_chi"}
+    rows = [row for row in content["variables"] if row["variable"] in single]
+    assert len(rows) == 6
+    assert all(row["p"] > 1e-4 and row["ks_p"] > 1e-4 for row in rows)
