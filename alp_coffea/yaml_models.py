@@ -10,10 +10,11 @@ import dataclasses
 import os
 import re
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints, is_typeddict
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from typing_extensions import is_typeddict
 
 from alp_coffea.errors import ConfigurationError, suggest
 
@@ -111,10 +112,18 @@ def parse(text: str, model: type[AnyModel], *, where: str) -> AnyModel:
 
 def _explain(error: ValidationError, model: type[BaseModel], content: Any, where: str) -> str:
     lines = []
-    for problem in error.errors():
+    problems = error.errors()
+    for problem in problems:
+        inside = any(
+            other["loc"][: len(problem["loc"])] == problem["loc"]
+            for other in problems
+            if other is not problem
+        )
+        if problem["type"] == "too_short" and inside:
+            continue  # what is wrong with the items says it all
         location = ".".join(str(part) for part in problem["loc"]) or "file"
         message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
+        if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             allowed = _fields_at(model, problem["loc"][:-1])
             key = str(problem["loc"][-1])
             message = f"unknown key{suggest(key, allowed)}"

@@ -15,6 +15,7 @@ from alp_coffea.config import (
     Analysis,
     Catalogue,
     Nuisances,
+    Sample,
     Scan,
     Window,
     YieldUncertainty,
@@ -178,6 +179,58 @@ def test_any_yaml_is_accepted_or_refused_by_name(content: Any) -> None:
             parse(yaml.safe_dump(content, allow_unicode=True), model, where="x.yaml")
         except AlpCoffeaError as error:
             assert "x.yaml" in str(error)
+
+
+@given(st.dictionaries(st.sampled_from([*Sample.model_fields, "masses"]), yaml_values, max_size=4))
+def test_any_sample_is_accepted_or_refused_by_name(changes: dict[str, Any]) -> None:
+    text = yaml.safe_dump({"samples": [sample() | changes]}, allow_unicode=True)
+    try:
+        parse(text, Catalogue, where="x.yaml")
+    except AlpCoffeaError as error:
+        assert "x.yaml" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"conversion": {"join": "stict"}}, "conversion.join .*'strict' or 'identity'"),
+        ({"conversion": {"trees": {"x": "Foton"}}}, "x.yaml: trees: 'x: Foton' names no collectio"),
+        ({"conversion": {"tree": {}}}, r"conversion.tree \('ggg'\): .*did you mean 'trees'"),
+        ({"event_weight": {"per_trak": 0.1}}, "did you mean 'per_track'"),
+        ({"event_weight": {"per_track": 2}}, "less than or equal to 1"),
+        ({"streams": 4}, "'streams' multiplies the 'luminosity'"),
+        ({"luminosity_table": "x.csv"}, "'luminosity_table' and 'good_runs' are for data"),
+        ({"kind": "data", "luminosity": 3, "luminosity_table": "x"}, "or a 'luminosity_table'"),
+        ({"kind": "data", "luminosity": 3, "good_runs": "x"}, "'good_runs' needs a 'luminosity_ta"),
+        ({"kind": "data", "luminosity": 3, "event_weight": "w"}, "data have no 'event_weight'"),
+    ],
+)
+def test_normalisation_and_conversion_are_checked(changes: dict[str, Any], message: str) -> None:
+    text = yaml.safe_dump({"samples": [sample() | changes]})
+    with pytest.raises(ConfigurationError, match=message):
+        parse(text, Catalogue, where="x.yaml")
+
+
+def test_a_wrong_blinding_policy_is_explained() -> None:
+    text = "catalogue: c\nprocessor: p\nblinding: {policy: partial}"
+    with pytest.raises(ConfigurationError, match="a.yaml: blinding.policy: .*'exclude_fraction'"):
+        parse(text, Analysis, where="a.yaml")
+
+
+def test_the_published_numbers_carry_their_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BELLE2_2018", "/data")
+    catalogue = load_catalogue(builtin_folder("datasets") / "belle2-2018.yaml")
+    numbers = {number.quantity: number for number in catalogue.published}
+    assert len(numbers) == len(catalogue.published)
+    assert all(number.source.startswith("R0") for number in catalogue.published)
+    assert numbers["data with E > 0.65 GeV"].error == pytest.approx(15777**0.5, abs=0.5)
+    sigma = {s.name: s.cross_section for s in catalogue.samples if s.cross_section is not None}
+    assert {name: c.value for name, c in sigma.items()} == {
+        "gg": 4010, "ee": 124_500, "pi0g": 2.43, "etag": 0.96, "etaprimeg": 0.03,
+    }  # fmt: skip
+    # 445/pb of Bhabha events with both tracks lost: 34 600 (R0 eq. 7.2, recomputed)
+    lost = 445 * sigma["ee"].value * 0.025**2
+    assert lost == pytest.approx(34_600, rel=0.01)
 
 
 @given(st.text(max_size=60))
