@@ -100,7 +100,7 @@ class LimitFinder:
         """Curvature of the Asimov profile at zero signal: the scale of the problem."""
         self._pin(self.asimov, active, 0.0)
         self.asimov.evaluate(active)
-        self.asimov.steps(active, self.asimov.group.poi)
+        self.asimov.profile_steps(active)
         info = self.asimov.jobs.info[active]
         self.best_asimov = self.asimov.jobs.value[active].copy()
         self.slope0 = np.maximum(info[:, POI_SLOPE], 0.0)
@@ -167,7 +167,7 @@ class LimitFinder:
         jobs.theta[active] = free[active]
         self._pin(self.data, active, free[active, poi])
         self.data.evaluate(active)
-        self.data.steps(active, poi)
+        self.data.profile_steps(active)
         sigma, mu_hat = self.sigma[active], free[active, poi]
         # a deficit's size follows from the slope at zero signal
         deficit = -np.maximum(jobs.info[active, POI_SLOPE], 0.0) * sigma
@@ -183,9 +183,8 @@ class LimitFinder:
         self, active: Index, target: float, observed: bool
     ) -> tuple[Array, Array, Array, Flags]:
         """Function whose root is wanted, its slope, KKT residual and validity."""
-        poi = self.data.group.poi
         self.asimov.evaluate(active)
-        self.asimov.steps(active, poi)
+        self.asimov.profile_steps(active)
         info = self.asimov.jobs.info[active]
         valid = ~np.isnan(info[:, DESCENT]) & np.isfinite(self.asimov.jobs.value[active])
         value = self.asimov.jobs.value[active] + 0.5 * info[:, DESCENT]
@@ -198,7 +197,7 @@ class LimitFinder:
         if not observed:
             return root - target, slope, residual, valid
         self.data.evaluate(active)
-        self.data.steps(active, poi)
+        self.data.profile_steps(active)
         info = self.data.jobs.info[active]
         fine = ~np.isnan(info[:, DESCENT]) & np.isfinite(self.data.jobs.value[active])
         valid &= fine
@@ -247,7 +246,7 @@ class LimitFinder:
         for problem, value in zip(problems, before, strict=True):
             changed |= problem.jobs.value[active] < value - _DEEPER
             problem.evaluate(active)
-            problem.steps(active, problem.group.poi)
+            problem.profile_steps(active)
         return active[changed]
 
     def _solve(self, active: Index, guess: Array, k: int, target: float) -> Array:

@@ -124,6 +124,16 @@ class Problem:
         """Newton steps and KKT residuals at the last evaluation."""
         newton_steps(self.jobs, active, poi, ridge, self.buffers)
 
+    def profile_steps(self, active: Index) -> None:
+        """Newton steps with the POI pinned, its profile's slope, curvature and tangent.
+
+        Where parameters are degenerate a small ridge picks one of the equivalent solutions.
+        """
+        self.steps(active, self.group.poi)
+        degenerate = active[np.isnan(self.jobs.info[active, DESCENT])]
+        if degenerate.size:
+            self.steps(degenerate, self.group.poi, _RIDGE)
+
     def start_from_data(self, active: Index) -> None:
         """Move to a weighted least-squares estimate, where that is inside the domain.
 

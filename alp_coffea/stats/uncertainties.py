@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from alp_coffea.stats.arrays import Array, Index
-from alp_coffea.stats.fits import NO_DOMAIN, SINGULAR, Problem
+from alp_coffea.stats.fits import NO_DOMAIN, NOT_CONVERGED, SINGULAR, Problem
 from alp_coffea.stats.newton import DESCENT, POI_CURVATURE
 
 _STEP: Final = 1e-4  # of numerical derivatives, in units of the parameter's error
@@ -17,11 +17,11 @@ def covariance(problem: Problem, active: Index) -> Array:
     """Inverse Hessian (active, parameters, parameters) of the scalar parameters at a minimum.
 
     Bin factors are profiled. Rows of parameters that are fixed or held by a bound are zero;
-    diagonals are inf where the Hessian of the free ones is singular.
+    diagonals are inf where the Hessian of the free ones is singular or the fit failed.
     """
     jobs = problem.jobs
     free = (jobs.state[active] == 0) & jobs.vary[active]
-    singular = problem.status[active] & (SINGULAR | NO_DOMAIN) > 0
+    singular = problem.status[active] & (SINGULAR | NO_DOMAIN | NOT_CONVERGED) > 0
     both = free[:, :, np.newaxis] & free[:, np.newaxis, :]
     usable = both & ~singular[:, np.newaxis, np.newaxis]
     unit = np.eye(free.shape[1])

@@ -374,6 +374,37 @@ def test_failing_points_do_not_take_others_along():
     assert np.isnan(result.free.twice_nll[3])
 
 
+def test_degenerate_parameters_leave_the_limits_alone():
+    """Two identical background samples: errors are undefined, everything else is not."""
+    plain = window(3.0)
+    doubled = json.loads(json.dumps(plain))
+    copy = json.loads(json.dumps(doubled["channels"][0]["samples"][1]))
+    copy["name"], copy["modifiers"][0]["name"] = "copy", "b_copy"
+    doubled["channels"][0]["samples"].append(copy)
+    one = engine.compile(plain, poi="sigma").scan()
+    two = engine.compile(doubled, poi="sigma").scan()
+    assert two.ok[0]
+    assert "singular" in two.words[0]
+    np.testing.assert_allclose(two.limits.observed, one.limits.observed, rtol=1e-6)
+    np.testing.assert_allclose(two.limits.expected, one.limits.expected, rtol=1e-6)
+    np.testing.assert_allclose(two.free.twice_nll, one.free.twice_nll, rtol=1e-10)
+
+
+def test_extreme_data():
+    """Nothing seen at all, one event, and 10^11 events: limits exist and grow."""
+    spec = window(3.0, nuisances=False)
+    compiled = engine.compile([spec] * 3, poi="sigma")
+    one = np.zeros(100)
+    one[40] = 1.0
+    result = compiled.limits(data=[np.zeros(100), one, np.full(100, 1e9)])
+    assert result.ok.all()
+    # nothing expected, so q_A = 2 mu S with S signal events per unit
+    signal = np.sum(spec["channels"][0]["samples"][0]["data"])
+    assert result.expected[0, 2] == pytest.approx(1.95996398**2 / (2.0 * signal), rel=1e-5)
+    assert result.observed[0] == pytest.approx(result.expected[0, 2], rel=1e-5)
+    assert result.observed[0] < result.observed[1] < result.observed[2]
+
+
 def test_notes_do_not_spoil_ok():
     narrow = window(3.0, high=0.5)
     result = engine.compile(narrow, poi="sigma").scan()
