@@ -13,8 +13,8 @@ import json
 import os
 import socket
 import threading
+import time
 import uuid
-import weakref
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -26,6 +26,9 @@ from alp_coffea.errors import ConfigurationError, IncompleteRunError, Unreadable
 
 #: Chunks' data files are closed at this size, so that they can be removed one by one.
 SEGMENT_BYTES: Final = 32_000_000
+
+#: Waiting times before each attempt to read [s]: other machines may see new data late.
+_PAUSES: Final = (0.0, 0.3, 1.0, 3.0)
 
 #: ``chunk``: part of a file. ``file``: all entries of a file. ``group``: several files, temporary.
 Kind = Literal["chunk", "file", "group"]
@@ -96,23 +99,23 @@ class Writer:
 
 
 class _Segment:
-    """One data file with its index, open for appending."""
+    """One data file with its index.
+
+    Both are closed after each result: on network filesystems others see it only then.
+    """
 
     def __init__(self, folder: Path, kind: Kind) -> None:
         self.name = f"{kind}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.size = 0
-        self._data = self._open(folder / f"{self.name}.data")
-        self._index = self._open(folder / f"{self.name}.index")
-
-    def _open(self, path: Path) -> int:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
-        weakref.finalize(self, os.close, descriptor)
-        return descriptor
+        self._data = folder / f"{self.name}.data"
+        self._index = folder / f"{self.name}.index"
 
     def append(self, data: bytes, line: bytes) -> None:
-        _write(self._data, data)
+        with self._data.open("ab", buffering=0) as stream:
+            _write(stream.fileno(), data)
         self.size += len(data)
-        _write(self._index, line + b"\n")
+        with self._index.open("ab", buffering=0) as stream:
+            _write(stream.fileno(), line + b"\n")
 
 
 def _write(descriptor: int, data: bytes) -> None:
@@ -130,17 +133,22 @@ def writer(folder: Path, run: str) -> Writer:
 def read(folder: Path, record: Record) -> bytes:
     """The data of a record. Raises UnreadableFileError if they are damaged or gone."""
     path = folder / f"{record.segment}.data"
-    try:
-        with path.open("rb") as stream:
-            data = os.pread(stream.fileno(), record.length, record.offset)
-    except OSError as error:
-        raise UnreadableFileError(f"checkpoint {path}: {error.strerror}") from error
-    if len(data) != record.length or zlib.crc32(data) != record.crc:
-        raise UnreadableFileError(
-            f"checkpoint {path} is damaged at byte {record.offset} (entries {record.start} to "
-            f"{record.stop} of {record.path}). Start again with --fresh"
-        )
-    return data
+    problem = ""
+    for pause in _PAUSES:
+        time.sleep(pause)
+        try:
+            with path.open("rb") as stream:
+                data = os.pread(stream.fileno(), record.length, record.offset)
+        except OSError as error:
+            problem = f"cannot be read: {error.strerror}"
+            continue
+        if len(data) == record.length and zlib.crc32(data) == record.crc:
+            return data
+        problem = f"is damaged at byte {record.offset}"
+    raise UnreadableFileError(
+        f"checkpoint {path} {problem} (entries {record.start} to {record.stop} of {record.path}). "
+        "Start again with --fresh"
+    )
 
 
 class Store:
@@ -222,7 +230,6 @@ class Store:
 
     def close(self) -> None:
         """Let the next run in."""
-        writer.cache_clear()  # closes this process's own files
         (self.folder / self.run).unlink(missing_ok=True)
         self._lock.close()
 

@@ -15,6 +15,7 @@ from coffea.processor import ProcessorABC
 
 from alp_coffea.builtin import builtin_folder
 from alp_coffea.errors import ConfigurationError, ProcessorError, suggest
+from alp_coffea.execution.fingerprints import own_modules
 from alp_coffea.physics.beams import Beams
 
 
@@ -89,6 +90,8 @@ def _load_module(path: Path) -> ModuleType:
     except Exception as error:  # a user's file can raise anything; it is named and passed on
         del sys.modules[name]
         raise ProcessorError(f"{path} fails on import: {type(error).__name__}: {error}") from error
-    # Workers have the package but not this file: send the classes themselves.
-    cloudpickle.register_pickle_by_value(module)
+    # workers have the package but not this file, nor modules of the user's that it imports:
+    # send the classes and functions themselves
+    for own in own_modules(module):
+        cloudpickle.register_pickle_by_value(own)
     return module

@@ -222,6 +222,20 @@ def test_a_folder_that_workers_do_not_see_is_refused(tmp_path: Path) -> None:
         writer(tmp_path, "run-of-another-machine")
 
 
+def test_names_of_hosts_may_have_dots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "node07.cluster.example.org")
+    keys = {"p": ("c", "f")}
+    store = Store(tmp_path, fresh=False, keys=keys)
+    key = {"code": "c", "file": "f", "selected": None, "path": "p"}
+    record = writer(tmp_path, store.run).append("file", b"x", start=0, stop=1, entries=1, **key)
+    store.close()
+    again = Store(tmp_path, fresh=False, keys=keys)
+    assert again.records("c", "f") == [record]
+    again.finish()
+    assert read(tmp_path, record) == b"x"
+    again.close()
+
+
 def test_data_files_are_removed_as_soon_as_nothing_in_them_is_wanted(tmp_path: Path) -> None:
     store = Store(tmp_path, fresh=False, keys={})
     write = writer(tmp_path, store.run).append

@@ -318,6 +318,21 @@ def test_a_scheduler_that_does_not_answer_is_named(
 
 
 @pytest.mark.slow
+def test_workers_need_neither_the_processor_file_nor_its_modules(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bench.folder / "cuts_of_the_user.py").write_text("def scale():\n    return 1\n", "utf-8")
+    monkeypatch.syspath_prepend(bench.folder)
+    source = inputs.PROCESSOR.replace("SCALE = 1", "from cuts_of_the_user import scale")
+    source = source.replace("SCALE", "scale()")
+    (bench.folder / "filler.py").write_text(source, "utf-8")
+    elsewhere = bench.folder / "elsewhere"
+    elsewhere.mkdir()
+    with scheduler(elsewhere) as address, worker(address, elsewhere):
+        assert sums(bench.run(executor=Cluster(scheduler=address))) == WHOLE
+
+
+@pytest.mark.slow
 def test_workers_with_another_version_are_refused(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
