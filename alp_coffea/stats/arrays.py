@@ -80,6 +80,7 @@ class Jobs(NamedTuple):
     empty: Flags  # (jobs,): outside the domain, through a bin without events
     floor: Array  # (jobs,): barrier, in events per empty bin
     step: Array  # (jobs, parameters): Newton step inside the box
+    target: Array  # (jobs, parameters): where the step leads, exactly on the bounds it reaches
     tangent: Array  # (jobs, parameters): d(parameters)/d(POI) along the profile
     state: NDArray[np.int8]  # (jobs, parameters): -1, 1 held at a bound, 0 free, 2 without effect
     info: Array  # (jobs, 4): KKT residual, gradient x step, slope and curvature in the POI

@@ -92,6 +92,7 @@ class Problem:
             empty=np.zeros(n, dtype=np.bool_),
             floor=np.zeros(n),
             step=np.zeros((n, p)),
+            target=np.zeros((n, p)),
             tangent=np.zeros((n, p)),
             state=np.zeros((n, p), dtype=np.int8),
             info=np.zeros((n, 4)),
@@ -142,30 +143,25 @@ class Problem:
         jobs = self.jobs
         self.evaluate(active, LEAST_SQUARES)
         self.steps(active, ridge=_RIDGE)
-        failed = active[np.isnan(jobs.info[active, DESCENT])]
-        jobs.step[failed] = 0.0
-        jobs.state[failed] = 0
-        rows = active
-        base, step = jobs.theta[rows].copy(), jobs.step[rows].copy()
-        pending = np.arange(rows.size)
+        base, target = jobs.theta[active].copy(), jobs.target[active].copy()
+        failed = np.isnan(jobs.info[active, DESCENT])
+        target[failed] = base[failed]
+        pending = np.arange(active.size)
         for fraction in (1.0, 0.9, 0.75, 0.5, 0.25, 0.0):
-            jobs.theta[rows[pending]] = base[pending] + fraction * step[pending]
-            self._clip(rows[pending], fraction == 1.0)
-            self.evaluate(rows[pending])
-            pending = pending[~np.isfinite(jobs.value[rows[pending]])]
+            self._place(active, pending, base, target, fraction)
+            pending = pending[~np.isfinite(jobs.value[active[pending]])]
             if pending.size == 0:
                 break
 
-    def _clip(self, rows: Index, full: bool) -> None:
-        """Put parameters inside their box; after full steps exactly onto the bounds reached."""
-        jobs = self.jobs
-        low, high, theta = jobs.low[rows], jobs.high[rows], jobs.theta[rows]
-        if full:
-            state = jobs.state[rows]
-            np.copyto(theta, low, where=(state == -1) & jobs.vary[rows])
-            np.copyto(theta, high, where=(state == 1) & jobs.vary[rows])
-        inside = np.minimum(np.maximum(theta, low), high)
-        jobs.theta[rows] = np.where(jobs.vary[rows], inside, theta)
+    def _place(
+        self, active: Index, pending: Index, base: Array, target: Array, fraction: float
+    ) -> None:
+        """Put the pending ones of the active fits on the way to their targets and evaluate."""
+        here = target[pending]
+        if fraction < 1.0:
+            here = base[pending] + fraction * (here - base[pending])
+        self.jobs.theta[active[pending]] = here
+        self.evaluate(active[pending])
 
     def minimise(self, active: Index, *, evaluated: bool = False) -> None:
         """Minimise the active fits from their current parameters.
@@ -196,8 +192,8 @@ class Problem:
             jobs.theta[active] = kept[0]
             if start is None:
                 rows = jobs.vary[active]
-                jobs.theta[active] = np.where(rows, group.init[jobs.point[active]], kept[0])
-                self._clip(active, False)
+                init = np.clip(group.init[jobs.point[active]], jobs.low[active], jobs.high[active])
+                jobs.theta[active] = np.where(rows, init, kept[0])
                 self.start_from_data(active)
             else:
                 q, pull = start
@@ -272,15 +268,13 @@ class Problem:
     def _search(self, active: Index) -> Index:
         """Move along the steps until the likelihood drops enough; returns those that did not."""
         jobs = self.jobs
-        base, step = jobs.theta[active].copy(), jobs.step[active].copy()
+        base, target = jobs.theta[active].copy(), jobs.target[active].copy()
         value, descent = jobs.value[active].copy(), jobs.info[active, DESCENT].copy()
         slack = _ROUNDING * (1.0 + np.abs(value))
         pending, fraction = np.arange(active.size), 1.0
         for _ in range(_MAX_HALVINGS):
             rows = active[pending]
-            jobs.theta[rows] = base[pending] + fraction * step[pending]
-            self._clip(rows, fraction == 1.0)
-            self.evaluate(rows)
+            self._place(active, pending, base, target, fraction)
             bound = value[pending] + _SUFFICIENT * fraction * descent[pending] + slack[pending]
             bad = ~(jobs.value[rows] <= bound)
             if fraction == 1.0:

@@ -149,20 +149,27 @@ def newton_steps(jobs, active, poi, ridge, b):  # type: ignore[no-untyped-def]
         if free < 0:
             info[1] = math.nan
             continue
-        descent = 0.0
+        descent, target = 0.0, jobs.target[job]
         for p in range(n):
             descent += g[p] * step[p]
+            target[p] = min(max(theta[p] + step[p], low[p]), high[p])
+            if not jobs.vary[job, p]:
+                target[p] = theta[p]
+            elif state[p] == -1:
+                target[p] = low[p]
+            elif state[p] == 1:
+                target[p] = high[p]
         info[1] = descent
         if poi >= 0:
-            target, tangent = b.vectors[0], jobs.tangent[job]
+            side, tangent = b.vectors[0], jobs.tangent[job]
             slope, curvature = g[poi], h[poi, poi]
             for p in range(n):
                 slope += h[poi, p] * step[p]
                 tangent[p] = 0.0
             for a in range(free):
-                target[a] = -h[b.order[a], poi]
-            _solve(b.matrix, target, free)
+                side[a] = -h[b.order[a], poi]
+            _solve(b.matrix, side, free)
             for a in range(free):
-                tangent[b.order[a]] = target[a]
-                curvature += h[poi, b.order[a]] * target[a]
+                tangent[b.order[a]] = side[a]
+                curvature += h[poi, b.order[a]] * side[a]
             info[2], info[3] = slope, curvature
