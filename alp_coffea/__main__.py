@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     parser, commands = _parser()
     options, unknown = parser.parse_known_args(arguments)
+    options.given = shlex.join(["alp-coffea", *arguments])
     if options.command is None:
         parser.print_help()
         return USAGE
@@ -222,6 +223,11 @@ def _run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError("give an ANALYSIS file, or --demo")
     if arguments.out is None and not arguments.demo:
         raise ConfigurationError("give an output folder with -o OUT")
+    if arguments.inject:
+        from alp_coffea.stats.injection import Injection
+
+        for text in arguments.inject:  # a mistake is said now, not after the processing
+            Injection.parse(text)
     analysis = arguments.analysis or "demo"
     out = arguments.out or Path("out/demo")
     options = Options(
@@ -236,7 +242,7 @@ def _run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         fresh=arguments.fresh,
         cluster=_cluster(arguments),
-        command=shlex.join(["alp-coffea", *sys.argv[1:]]),
+        command=arguments.given,
     )
     with display(arguments.progress) as progress:
         catalogue = arguments.catalogue

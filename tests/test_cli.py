@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from alp_coffea.__main__ import main
+from alp_coffea.errors import ConfigurationError
 
 
 def run(*arguments: str | Path) -> tuple[int, str]:
@@ -80,6 +81,7 @@ def test_usage_errors(
         (["run", "demo"], "give an output folder with -o OUT"),
         (["run", "dmo", "-o", "x"], "no built-in analysis 'dmo'; did you mean 'demo'"),
         (["run", "gone.yaml", "-o", "x"], "gone.yaml: no such file"),
+        (["run", "gone.yaml", "-o", "x", "--inject", "mass=3"], "expected mass=MASS,sigma=SIGMA"),
         (["run", "demo", "-o", "x"], "described, not made yet; run 'alp-coffea simulate"),
     ],
 )
@@ -93,6 +95,20 @@ def test_configuration_errors(
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_recorded_command_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also ``python -m alp_coffea.run``, whose arguments lack the ``run``."""
+    seen: list[str] = []
+
+    def stop(*_: Any, options: Any, **__: Any) -> None:
+        seen.append(options.command)
+        raise ConfigurationError("enough")
+
+    monkeypatch.setattr("alp_coffea.pipeline.run_analysis", stop)
+    monkeypatch.setattr(sys, "argv", ["run.py", "demo", "-o", "x y"])
+    assert main(["run", *sys.argv[1:]]) == 2
+    assert seen == ["alp-coffea run demo -o 'x y'"]
 
 
 @pytest.fixture
