@@ -174,9 +174,9 @@ def efficiency(
         if switch is not None:
             ax.axvline(switch, color=GREY, ls=":", label=f"Selection changes at {switch:g} GeV")
         _mass_axis(ax, model)
-        ax.set_ylim(0, 1.25 * max(100 * fit.efficiency for fit in model.fits))
+        ax.set_ylim(0, 1.35 * max(100 * fit.efficiency for fit in model.fits))
         ax.set_ylabel("Signal efficiency [%]")
-        ax.legend(loc="upper left", ncols=3, columnspacing=1.2)
+        ax.legend(loc="upper left", ncols=2, columnspacing=1.2)
         annotate(ax, synthetic=synthetic, label=label, sqrt_s=model.sqrt_s)
     return figure
 

@@ -78,6 +78,9 @@ def draw_stack(
     return patches
 
 
+#: Fewer effective entries have no shape: scaled to the background's area they are a few spikes.
+_SHAPE_ENTRIES = 25
+
 #: From here on the names of samples in a cutflow stand beside the axes.
 _MANY_SAMPLES = 8
 
@@ -144,7 +147,8 @@ def variable(
     energy_set
         Which photon-energy set to draw, None for histograms without that axis.
     signals
-        Histograms drawn as lines with the area of the backgrounds, as only their shape matters.
+        Histograms drawn as lines with the area of the backgrounds, as only their shape matters;
+        those with a handful of entries are left out.
     synthetic
         Whether the data are simulated.
     luminosity
@@ -171,8 +175,8 @@ def variable(
         draw_stack(ax, edges, values, variance)
         content = total.copy()
         for (name, h), color in zip((signals or {}).items(), CYCLE[3:] + CYCLE[:3], strict=False):
-            shape = _of_set(h, energy_set).values()
-            if shape.sum() > 0:
+            shape, error2 = _of_set(h, energy_set).values(), _of_set(h, energy_set).variances()
+            if error2.sum() > 0 and shape.sum() ** 2 / error2.sum() >= _SHAPE_ENTRIES:
                 shape = shape * total.sum() / shape.sum()
                 ax.stairs(shape, edges, color=color, lw=1.6, label=name)
                 content += shape

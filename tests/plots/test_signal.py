@@ -56,6 +56,10 @@ def test_efficiency_is_shown_once_per_set_in_percent() -> None:
     for container, energy_set in zip(ax.containers, ("low_mass", "high_mass"), strict=True):
         fits = model.of("diphoton", energy_set)
         assert np.allclose(container.lines[0].get_ydata(), [100 * f.efficiency for f in fits])
+    ax.figure.draw_without_rendering()
+    legend, axes = ax.get_legend().get_window_extent(), ax.get_window_extent()
+    assert axes.x0 <= legend.x0
+    assert legend.x1 <= axes.x1
 
 
 @pytest.mark.parametrize("figure", [plots.interpolation, plots.efficiency, plots.resolution])

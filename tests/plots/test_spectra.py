@@ -144,6 +144,17 @@ def test_histogram_without_energy_sets_and_a_note() -> None:
     assert noted.axes[0].get_legend().get_title().get_text() == "low-mass selection, N−1"
 
 
+@pytest.mark.parametrize(("entries", "shown"), [(3, False), (300, True)])
+def test_signal_of_a_handful_of_events_is_not_drawn(entries: int, shown: bool) -> None:
+    signal = variable_histogram(0)
+    signal.fill(energy_set="low_mass", x=[signal.axes["x"].centers[5]] * entries, weight=0.1)
+    figure = plots.variable(
+        None, BACKGROUNDS, signals={"few": signal}, energy_set="low_mass", synthetic=True
+    )
+    names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert ("few" in names) == shown
+
+
 def test_range_shows_signal_outside_the_background() -> None:
     axis = BACKGROUNDS["first"].axes["x"]
     far = variable_histogram(0)
