@@ -98,11 +98,15 @@ class Work:
         self._function: Any = None
         #: Records of each sample when everything is done, for :func:`tasks.merge`.
         self.results: dict[str, list[Record]] = {}
-        self._roots: dict[int, str] = {}
-        for sample, group in groupby(plans, key=lambda plan: plan.record.sample):
+        self._roots: dict[Node, str] = {}
+
+        def sample_of(plan: FilePlan) -> str:
+            return plan.record.sample
+
+        for sample, group in groupby(sorted(plans, key=sample_of), key=sample_of):
             files = list(group)
             root, leaves = sample_tree(files)
-            self._roots[id(root)] = sample
+            self._roots[root] = sample
             for plan, nodes in zip(files, leaves, strict=True):
                 self._begin(plan, nodes)
 
@@ -269,7 +273,7 @@ class Work:
                 self._queue.appendleft(_Merging(parent, parent.records))
                 return
             node, records, intact = parent, parent.records, parent.intact
-        self.results[self._roots[id(node)]] = records
+        self.results[self._roots[node]] = records
 
     def _merged(self, task: _Merging, record: Record) -> None:
         if record.entries != sum(part.entries for part in task.records):
