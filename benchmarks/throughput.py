@@ -17,6 +17,7 @@ import os
 import pstats
 import resource
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -33,6 +34,9 @@ from alp_coffea.execution import load_processor
 from alp_coffea.physics import SUPERKEKB
 
 CHUNK = 250_000
+#: As workers have it: glibc would hand large buffers back to the system after every chunk, and
+#: page faults would be what is measured.
+MALLOC = {"MALLOC_TRIM_THRESHOLD_": "1073741824", "MALLOC_MMAP_THRESHOLD_": "33554432"}
 #: basf2 writes baskets of 1600 bytes into trees with many branches.
 SMALL_BASKET = 1600
 METADATA = {"dataset": "background", "kind": "background", "mass": None, "event_weight": None}
@@ -168,12 +172,17 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keep and reuse the input in this folder")
     parser.add_argument("--profile", action="store_true", help="profile of the awkward version")
     options = parser.parse_args()
+    if not MALLOC.keys() <= os.environ.keys():  # read by glibc when a process starts
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | MALLOC)
 
     versions: dict[str, Callable[[Path], Any]] = {
         "read": read,
         "ours": process(load_processor("strahlung", {}, beams=SUPERKEKB)),
         "awkward": process(AwkwardStrahlung(SUPERKEKB)),
         "oracle": process(load_processor("strahlung", {"kernels": False}, beams=SUPERKEKB)),
+        "ours, variations": process(
+            load_processor("strahlung", {"variations": True}, beams=SUPERKEKB)
+        ),
     }
     if importlib.util.find_spec("polars"):
         versions["polars"] = polars

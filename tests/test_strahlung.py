@@ -15,6 +15,7 @@ from alp_coffea.events.datasets import open_catalogue
 from alp_coffea.execution import load_processor, process_files
 from alp_coffea.physics import SUPERKEKB, Beams
 from alp_coffea.rng import combine, normal, purpose_key
+from alp_coffea.stats.comparison import yields
 
 REFERENCE_EVENTS = 2000
 
@@ -294,6 +295,25 @@ def test_published_ratio_of_energy_sets(small_input: Path) -> None:
     # one set contains nearly all of the other: binomial error of the ratio
     error = math.sqrt(0.733 * 0.267 / high)
     assert low / high == pytest.approx(11156 / 15225, abs=0.010 + 2 * error)
+
+
+def test_published_shares_above_one_squared_gev(small_input: Path) -> None:
+    """R0 table 7.3, simulation: 14626 of 15225 and 10798 of 11156 have m^2 > 1 GeV^2."""
+    mass = run(small_input, samples=("ggg",))["ggg"]["histograms"]["mass"]
+    rows = {(row.energy_set, row.region): row.simulation for row in yields(mass, mass)}
+    for energy_set, above, whole in (("high_mass", 14626, 15225), ("low_mass", 10798, 11156)):
+        n = rows[energy_set, "all"]
+        share = rows[energy_set, "m2 > 1"] / n
+        error = math.sqrt(3 * share * (1 - share) / n)
+        assert share == pytest.approx(above / whole, abs=0.01 + 2 * error)
+
+
+def test_published_loose_efficiency(small_input: Path) -> None:
+    """R0 table 5.1: 65.8 % at 3 GeV, not requiring truth matching."""
+    steps = run(small_input, samples=("signal_3.0000",))["signal_3.0000"]["cutflow"].steps("loose")
+    efficiency = steps[-1].events / steps[0].events
+    # the simulation reproduces table 5.1 within three percent points
+    assert efficiency == pytest.approx(0.658, abs=0.03)
 
 
 def test_signal_truth_classification(small_input: Path) -> None:
