@@ -18,6 +18,7 @@ import sys
 import sysconfig
 import types
 from collections.abc import Iterable, Iterator, Mapping, Set
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -114,7 +115,12 @@ def _sha256(path: Path) -> str:
 
 def installed(path: str) -> bool:
     """Whether a source file belongs to Python or an installed library."""
-    return path.startswith(tuple(sysconfig.get_path(n) for n in ("purelib", "platlib", "stdlib")))
+    return path.startswith(_installed_folders())
+
+
+@lru_cache(maxsize=1)
+def _installed_folders() -> tuple[str, ...]:
+    return tuple(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib"))
 
 
 def _source(name: str) -> Path | None:
@@ -136,7 +142,7 @@ def _source(name: str) -> Path | None:
 def _imports(text: bytes, module: str) -> list[str]:
     """Names that may be modules in the import statements of a source, wherever they stand."""
     names: list[str] = []
-    for node in ast.walk(ast.parse(text)):
+    for node in _statements(ast.parse(text)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -144,6 +150,14 @@ def _imports(text: bytes, module: str) -> list[str]:
             base = ".".join(part for part in (parent, node.module) if part)
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
     return [name for name in names if _may_be_module(name)]
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All statements of a module, however deep: expressions, most of the tree, hold no import."""
+    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for child in getattr(node, name, ()):
+            yield child
+            yield from _statements(child)
 
 
 def _may_be_module(name: str) -> bool:
