@@ -15,7 +15,7 @@ Example:
     ...     "version": "1.0.0"}
     >>> limits = engine.compile(workspace, poi="mu").limits(level=0.95)
     >>> round(float(limits.observed[0]), 3), round(float(limits.expected[0, 2]), 3)
-    (3.373, 2.995)
+    (3.346, 3.034)
 """
 
 from __future__ import annotations

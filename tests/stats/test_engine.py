@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import multiprocessing
 import zipfile
@@ -107,6 +108,12 @@ def test_counting_experiment_in_closed_form(n, b, scale, level):
     assert discovery.q0[0] == pytest.approx(np.sign(mu_hat) * q0, rel=1e-6, abs=1e-7)
     if n > 0:
         assert discovery.poi_error[0] == pytest.approx(np.sqrt(n) / scale, rel=1e-5)
+
+
+def test_the_example_of_the_module():
+    assert doctest.testmod(engine).failed == 0
+    observed, expected = counting_limits(52.0, 50.0, 5.0, 0.95)
+    assert (round(observed, 3), round(expected[2], 3)) == (3.346, 3.034)
 
 
 def test_targets_of_the_expected_limits():
