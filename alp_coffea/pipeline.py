@@ -42,7 +42,7 @@ from alp_coffea.figures import write_figures
 from alp_coffea.files import write_json
 from alp_coffea.physics.beams import Beams
 from alp_coffea.report import write_report
-from alp_coffea.results import Run, save_workspaces
+from alp_coffea.results import Run, save_workspaces, workspace_name
 from alp_coffea.stats.background import Spectra
 from alp_coffea.stats.crossing import expected_crossing
 from alp_coffea.stats.injection import Injection, inject
@@ -121,11 +121,25 @@ def run_analysis(
     samples = _catalogue(settings, catalogue)
     job = _Job(path, settings, samples, Path(out), options or Options(), progress)
     job.out.mkdir(parents=True, exist_ok=True)
+    if "scan" in stages:
+        _check_range(job)
     for stage in STAGES:
         if stage in stages:
             with job.timed(stage):
                 _STAGES[stage](job)
     return Run(job.out)
+
+
+def _check_range(job: _Job) -> None:
+    """Refuse a scan beyond the simulated masses before anything is computed."""
+    masses = [sample.mass for sample in job.catalogue.of_kind("signal") if sample.mass is not None]
+    scan = job.analysis.scan
+    if masses and not (min(masses) <= scan.low and scan.high <= max(masses)):
+        raise ConfigurationError(
+            f"{job.path}: scan from {scan.low:g} to {scan.high:g} GeV, but signal is simulated "
+            f"from {min(masses):g} to {max(masses):g} GeV and never extrapolated; change 'low' and "
+            "'high' of the scan or add signal samples"
+        )
 
 
 def find_analysis(name: Path | str) -> Path:
@@ -177,11 +191,20 @@ class _Job:
         start = _now()
         yield
         manifest = json.loads((self.out / "manifest.json").read_text("utf-8"))
-        manifest["stages"][stage] = {"start": start, "end": _now()}
+        manifest["stages"][stage] = {
+            "start": start,
+            "end": _now(),
+            "command": self.options.command,
+            "configuration_hash": _hash(self.analysis.model_dump(mode="json")),
+            "injected": list(self.options.inject) if stage == "scan" else [],
+        }
+        # what the newest stage used: earlier ones that depend on it are refused when it differs
+        manifest["configuration"]["analysis"] = self.analysis.model_dump(mode="json")
+        manifest["configuration_hash"] = _hash(self.analysis.model_dump(mode="json"))
         manifest["complete"] = manifest["input_complete"] and all(
             done in manifest["stages"] for done in STAGES
         )
-        write_json(manifest, self.out / "manifest.json")
+        write_json(without_home(manifest), self.out / "manifest.json")
 
     @property
     def blinding(self) -> Blinding:
@@ -198,6 +221,7 @@ class _Job:
                 "options": self.analysis.options,
                 "limits": [self.options.limit_files, self.options.limit_chunks],
                 "blinding": self.blinding.model_dump(mode="json"),
+                "luminosity": self.analysis.luminosity,
             }
         )
 
@@ -321,7 +345,7 @@ def _write_manifest(
         },
         "configuration_hash": _hash(job.analysis.model_dump(mode="json")),
         "process_hash": job.fingerprint,
-        "command": without_home(job.options.command),
+        "command": job.options.command,
         "host": {
             "python": platform.python_version(),
             "platform": platform.platform(),
@@ -351,7 +375,7 @@ def _write_manifest(
         "stages": {},
         "complete": False,
     }
-    write_json(manifest, job.out / "manifest.json")
+    write_json(without_home(manifest), job.out / "manifest.json")
 
 
 # --- model ---------------------------------------------------------------------------------------
@@ -430,7 +454,7 @@ def _scan(job: _Job) -> None:
         luminosity=run.luminosity,
         seed=job.options.seed,
     )
-    result, points = scan(
+    result, models = scan(
         data,
         run.signal_model,
         job.analysis.scan,
@@ -449,7 +473,13 @@ def _scan(job: _Job) -> None:
         result = replace(result, meta={**result.meta, "expected_crossing": crossing.mass})
     result = replace(result, meta={**result.meta, "injected": list(job.options.inject)})
     result.save(job.out)
-    save_workspaces({p.window.mass: p.workspace for p in points}, job.out / "workspaces")
+    save_workspaces(
+        {
+            **{workspace_name(p.window.mass): p.workspace for p in models.nominal},
+            **{workspace_name(p.window.mass, limit=True): p.workspace for p in models.limiting},
+        },
+        job.out / "workspaces",
+    )
 
 
 def _systematics(run: Run, settings: Nuisances) -> Systematics:

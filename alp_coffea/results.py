@@ -111,11 +111,16 @@ class Run:
                 return {name: json.loads(file.read(name)) for name in sorted(file.namelist())}
         return {p.name: json.loads(p.read_text("utf-8")) for p in sorted(folder.glob("m_*.json"))}
 
-    def workspace(self, mass: float) -> dict[str, Any]:
-        """The pyhf workspace of the scanned mass [GeV] nearest to ``mass``."""
+    def workspace(self, mass: float, *, limit: bool = False) -> dict[str, Any]:
+        """The pyhf workspace of the scanned mass [GeV] nearest to ``mass``.
+
+        The nominal one, in units of the row's ``unit`` [pb]; with ``limit`` the one that gave
+        the observed limit (see ``variation``), in units of the row's ``limit_unit``.
+        """
         row = self._nearest(mass)
+        other = limit and row["variation"] != "nominal"
         try:
-            return self.workspaces[workspace_name(row["mass"])]
+            return self.workspaces[workspace_name(row["mass"], limit=other)]
         except KeyError:
             raise InputError(
                 f"{self.folder}: no workspace at {row['mass']:g} GeV; the point's status is "
@@ -150,19 +155,20 @@ def load(out: Path | str) -> Run:
     return Run(folder)
 
 
-def workspace_name(mass: float) -> str:
-    """File name of the workspace of a mass hypothesis [GeV]."""
-    return f"m_{mass:.4f}.json"
+def workspace_name(mass: float, *, limit: bool = False) -> str:
+    """File name of the nominal workspace of a mass hypothesis [GeV], or of the one whose
+    background choice gave the observed limit."""
+    return f"m_{mass:.4f}{'_limit' if limit else ''}.json"
 
 
-def save_workspaces(workspaces: dict[float, dict[str, Any]], folder: Path) -> None:
-    """Write one workspace per mass [GeV] into ``folder``, zipped when they are many."""
+def save_workspaces(workspaces: dict[str, dict[str, Any]], folder: Path) -> None:
+    """Write workspaces by file name into ``folder``, zipped when they are many."""
     folder.mkdir(exist_ok=True)
     for old in (*folder.glob("m_*.json"), *folder.glob("workspaces.zip")):
         old.unlink()
     texts = {
-        workspace_name(mass): json.dumps(workspace, default=np.ndarray.tolist)
-        for mass, workspace in workspaces.items()
+        name: json.dumps(workspace, default=np.ndarray.tolist)
+        for name, workspace in workspaces.items()
     }
     if len(texts) <= MANY_WORKSPACES:
         for name, text in texts.items():

@@ -186,6 +186,15 @@ def test_allowed_losses_scale_the_luminosity(
     assert "truncated" in lost[0]["reason"]
 
 
+def test_a_scan_beyond_the_simulated_masses_is_refused_at_once(
+    analysis: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["run", str(analysis({"scan": {"low": 2.5, "high": 6.0}})), "-o", str(out)]) == 2
+    assert "signal is simulated from 2 to 5 GeV" in capsys.readouterr().err
+    assert not (out / "manifest.json").exists()
+
+
 def test_dry_run_reads_nothing(
     analysis: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

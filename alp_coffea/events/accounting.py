@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,18 @@ def account(
     }
 
 
-def without_home(text: str) -> str:
-    """A path or command without the name of the user's home folder."""
-    return text.replace(str(Path.home()), "~")
+def without_home(content: Any) -> Any:
+    """Plain data without the name of the user's home folder in any of its texts."""
+    home = str(Path.home())
+    if home == "/":
+        return content
+    if isinstance(content, str):
+        return re.sub(rf"{re.escape(home)}(?![\w.-])", "~", content)
+    if isinstance(content, Mapping):
+        return {key: without_home(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_home(value) for value in content]
+    return content
 
 
 def _ledger_row(record: FileRecord) -> dict[str, Any]:

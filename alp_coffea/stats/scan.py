@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import hist
 import numpy as np
@@ -27,6 +27,7 @@ __all__ = [
     "NINE_CHOICES",
     "NOMINAL",
     "BackgroundChoice",
+    "ScanModels",
     "ScanResult",
     "WindowFit",
     "hypotheses",
@@ -62,6 +63,14 @@ NINE_CHOICES: Final = (
         if order or widen
     ),
 )
+
+
+class ScanModels(NamedTuple):
+    """Statistical models of a scan: the ``nominal`` one of every mass that has one, and the
+    ``limiting`` one of every mass whose observed limit another background choice gave."""
+
+    nominal: list[Point]
+    limiting: list[Point]
 
 
 def hypotheses(model: SignalModel, settings: Scan) -> list[float]:
@@ -143,7 +152,7 @@ def scan(
     synthetic: bool = False,
     blinded: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[ScanResult, list[Point]]:
+) -> tuple[ScanResult, ScanModels]:
     """Fit every mass hypothesis of the scan.
 
     Parameters
@@ -175,7 +184,7 @@ def scan(
 
     Returns
     -------
-    The result and the nominal statistical model of every point that has one.
+    The result, and the statistical models that its numbers come from.
     """
     settings = settings or Scan()
     observed = Spectra.of(data)
@@ -209,10 +218,16 @@ def scan(
         _row(list(alternatives), mass, model.sqrt_s, settings, luminosity, blinded)
         for mass, alternatives in zip(masses, zip(*fitted, strict=True), strict=True)
     )
-    nominal = [fit.point for fit in fitted[0] if isinstance(fit.point, Point)]
     if background_size is not None:
         _add_spurious(rows, [fit.point for fit in fitted[0]], expected, background_size)
-    return ScanResult(rows, model.sqrt_s, synthetic), nominal
+    nominal = [fit.point for fit in fitted[0] if isinstance(fit.point, Point)]
+    limiting = [
+        fit.point
+        for row, alternatives in zip(rows, zip(*fitted, strict=True), strict=True)
+        for fit in alternatives[1:]
+        if fit.choice.name == row["variation"] and isinstance(fit.point, Point)
+    ]
+    return ScanResult(rows, model.sqrt_s, synthetic), ScanModels(nominal, limiting)
 
 
 def _add_spurious(
@@ -331,7 +346,13 @@ def _limit_columns(
     band = max((expected for _, expected in limits), key=lambda values: values[2])
     sigma = dict(zip(("obs", *BANDS), [limits[weakest][0], *band], strict=True))
     significances = [fit.limits.z_local for fit in alternatives if fit.limits is not None]
-    row: Row = {"variation": alternatives[weakest].choice.name, "z_lowest": min(significances)}
+    chosen = alternatives[weakest]
+    assert isinstance(chosen.point, Point)
+    row: Row = {
+        "variation": chosen.choice.name,
+        "z_lowest": min(significances),
+        "limit_unit": chosen.point.unit,
+    }
     for name, value in sigma.items():
         row[f"sigma_{name}"] = _finite(value)
         coupling = float(coupling_from_cross_section(value, mass, sqrt_s=sqrt_s))

@@ -328,9 +328,8 @@ class SignalModel:
         ]
 
     @cached_property
-    def _curves(self) -> dict[tuple[str, str], dict[str, _Curve]]:
-        groups = {(fit.definition, fit.energy_set): None for fit in self.fits}
-        return {key: self._group_curves(*key) for key in groups}
+    def _built(self) -> dict[tuple[str, str], dict[str, _Curve]]:
+        return {}
 
     def _group_curves(self, definition: str, energy_set: str) -> dict[str, _Curve]:
         fits = self.of(definition, energy_set)
@@ -359,13 +358,16 @@ class SignalModel:
         }
 
     def _curve(self, definition: str, energy_set: str, name: str) -> _Curve:
-        try:
-            return self._curves[definition, energy_set][name]
-        except KeyError:
-            known = ", ".join(f"{d}/{e}" for d, e in self._curves) or "nothing"
-            raise ModelError(
-                f"signal model: no fits for {definition}/{energy_set} (has {known})"
-            ) from None
+        """One curve; a group's are built when first asked for, so that a definition with a
+        single mass does not stand in the way of the others."""
+        key = (definition, energy_set)
+        groups = {(fit.definition, fit.energy_set): None for fit in self.fits}
+        if key not in groups:
+            known = ", ".join(f"{d}/{e}" for d, e in groups) or "nothing"
+            raise ModelError(f"signal model: no fits for {definition}/{energy_set} (has {known})")
+        if key not in self._built:
+            self._built[key] = self._group_curves(*key)
+        return self._built[key][name]
 
     def sigma(self, mass: ArrayLike, definition: str, energy_set: str) -> Array:
         """Crystal Ball sigma in m^2 [GeV^2]."""

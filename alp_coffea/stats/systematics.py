@@ -28,11 +28,13 @@ RESOLUTION = "photon_resolution"
 class NuisanceSizes:
     """Relative uncertainties of one mass hypothesis.
 
-    ``efficiency`` by source changes the signal's yield, ``width`` that of its peak.
+    ``efficiency`` by source changes the signal's yield, ``width`` that of its peak;
+    ``width_source`` names the nuisance of the latter, which can be one of the former.
     """
 
     efficiency: Mapping[str, float]
     width: float = 0.0
+    width_source: str = "width"
 
     @property
     def total_efficiency(self) -> float:
@@ -72,8 +74,10 @@ class Systematics:
             if where == energy_set:
                 sources[source] = effect(mass)
         measured = self.width.get((definition, energy_set))
-        width = self.settings.width if measured is None else measured(mass)
-        return NuisanceSizes(sources, width)
+        if measured is None:
+            return NuisanceSizes(sources, self.settings.width)
+        # smeared energies move width and yield together: one nuisance
+        return NuisanceSizes(sources, measured(mass), RESOLUTION)
 
 
 def measure(settings: Nuisances, variations: Iterable[tuple[float, hist.Hist]]) -> Systematics:

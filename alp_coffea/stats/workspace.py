@@ -94,7 +94,7 @@ def build_point(
             "lo_data": signal_yield * low,
             "hi_data": signal_yield * high,
         }
-        signal_modifiers.append({"name": "width", "type": "histosys", "data": data})
+        signal_modifiers.append({"name": nuisances.width_source, "type": "histosys", "data": data})
     samples = [
         {
             "name": "signal",

@@ -124,6 +124,14 @@ def test_one_mass_cannot_be_interpolated() -> None:
         lonely.sigma(2.0, "diphoton", "low_mass")
 
 
+def test_a_definition_with_one_mass_does_not_disturb_the_other() -> None:
+    samples = [sample(mass) for mass in (2.0, 2.5, 3.0)]
+    found = fit_signal(samples, sqrt_s=SQRT_S, definitions={"diphoton": 0, "recoil": 3.0})
+    assert found.sigma(2.2, "diphoton", "low_mass") == pytest.approx(sigma(2.2), rel=0.05)
+    with pytest.raises(ModelError, match="recoil, low_mass"):
+        found.sigma(3.0, "recoil", "low_mass")
+
+
 def test_json_round_trip(model: SignalModel, tmp_path: Path) -> None:
     model.save(tmp_path / "signal_model.json")
     again = SignalModel.load(tmp_path / "signal_model.json")
