@@ -56,6 +56,8 @@ def write_figures(
     batches = [names[i : i + BATCH] for i in range(0, len(names), BATCH)]
     draw = partial(_draw, folder, settings, published)
     done = 0
+    if progress is not None:
+        progress(0, len(names))
     with loky.ProcessPoolExecutor(max_workers=workers) as pool:
         for batch in pool.map(draw, batches) if workers > 1 else map(draw, batches):
             done += len(batch)

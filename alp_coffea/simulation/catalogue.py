@@ -100,6 +100,8 @@ def simulate(
             ): sample.name
             for number, sample in enumerate(described)
         }
+        if progress is not None:
+            progress(0, len(jobs))
         for job in as_completed(jobs):
             made[jobs[job]] = job.result()
             if progress is not None:
