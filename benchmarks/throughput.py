@@ -39,6 +39,10 @@ CHUNK = 250_000
 MALLOC = {"MALLOC_TRIM_THRESHOLD_": "1073741824", "MALLOC_MMAP_THRESHOLD_": "33554432"}
 #: basf2 writes baskets of 1600 bytes into trees with many branches.
 SMALL_BASKET = 1600
+#: What the processor reads.
+BRANCHES = [
+    canonical_branch(field) for field in load_processor("strahlung", {}, beams=SUPERKEKB).uses
+]
 METADATA = {"dataset": "background", "kind": "background", "mass": None, "event_weight": None}
 
 ROOT_SCRIPT = """
@@ -53,13 +57,6 @@ for path in sys.argv[3:]:
 """
 
 
-def branches() -> list[str]:
-    """What the processor reads."""
-    return [
-        canonical_branch(field) for field in load_processor("strahlung", {}, beams=SUPERKEKB).uses
-    ]
-
-
 def chunks(path: Path) -> list[tuple[int, int]]:
     """Entry ranges."""
     with uproot.open(path) as file:
@@ -71,7 +68,7 @@ def read(path: Path) -> None:
     """The branches with uproot, nothing else."""
     for start, stop in chunks(path):
         with uproot.open(path) as file:
-            file["events"].arrays(branches(), entry_start=start, entry_stop=stop)
+            file["events"].arrays(BRANCHES, entry_start=start, entry_stop=stop)
 
 
 def process(processor: Any) -> Callable[[Path], int]:
@@ -108,7 +105,7 @@ def polars(path: Path) -> int:
     selected = 0
     for start, stop in chunks(path):
         with uproot.open(path) as file:
-            arrays = file["events"].arrays(branches(), entry_start=start, entry_stop=stop)
+            arrays = file["events"].arrays(BRANCHES, entry_start=start, entry_stop=stop)
         selected += select(arrays, SUPERKEKB)["high_mass"]
     return selected
 
