@@ -157,7 +157,7 @@ def _add_execution(run: argparse.ArgumentParser) -> None:
         help="local processes (default: all cores), or most jobs on a batch system (default: 10)",
     )
     where = run.add_mutually_exclusive_group()
-    where.add_argument("--scheduler", metavar="ADDRESS", help="dask scheduler to use, tcp://... ")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="dask scheduler to use, tcp://...")
     where.add_argument(
         "--cluster",
         choices=("slurm", "htcondor", "lsf", "pbs"),

@@ -64,6 +64,7 @@ def plan_files(
             stop = min(stop, max(left, 0) * chunksize)
             chunks[record.sample] = chunks.get(record.sample, 0) + -(-stop // chunksize)
             if not stop:
+                record.reason = "left out by the limit on chunks"
                 continue
         code, file = keys[record.path]
         done, superseded, gaps = tile(store.records(code, file), stop)

@@ -205,10 +205,12 @@ class DaskEngine:
         return future
 
     def outcomes(self) -> Iterator[tuple[object, Any]]:
-        batch = [self._next()]
+        batch = {self._next()}
         while not self._done.empty():
-            batch.append(self._done.get())
-        values = self._values([future for future in batch if future.status == "finished"])
+            batch.add(self._done.get())
+        batch &= self._futures  # one that was put back may have been told about meanwhile
+        finished = [future for future in batch if future.status == "finished"]
+        values = self._values(finished)
         for future in batch:
             if future in values:
                 outcome = values[future]
@@ -223,7 +225,7 @@ class DaskEngine:
                     deaths = outcome.allowed_failures + 1
                     outcome = WorkerLostError(deaths, f"{deaths} workers died of it")
             else:
-                if future.status != "finished":  # its worker died just now: it is repeated
+                if future not in finished:  # its worker died just now: it is repeated
                     future.add_done_callback(self._done.put)
                 continue
             self._futures.discard(future)

@@ -30,8 +30,6 @@ class _Chunk:
     item: WorkItem
     leaf: _Leaf
     search: Bisection | None = None
-    #: The last word on entries of which a search found that they kill workers.
-    last: bool = False
     alone: bool = False
     deaths: int = 0
 
@@ -213,8 +211,6 @@ class Work:
             self._suspects.append(task)
         elif isinstance(task, _Merging):
             raise IncompleteRunError(f"merging results kills its worker: {error}") from error
-        elif task.last:
-            self._lose(task.leaf, task.range, reason)
         else:
             self._blame(task, reason, deadly=True)
 
@@ -242,9 +238,8 @@ class Work:
     def _give_up(self, task: _Chunk, search: Bisection) -> None:
         for entries in search.bad():
             if search.deadly and not task.alone:
-                # others were running: what was blamed may have been a bystander
-                last = _Chunk(part(task.item, *entries), task.leaf, last=True)
-                self._suspects.append(last)
+                # others were running: what was blamed may have been a bystander. Once more, alone
+                self._suspects.append(_Chunk(part(task.item, *entries), task.leaf))
             else:
                 self._lose(task.leaf, entries, search.reason)
 

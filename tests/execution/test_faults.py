@@ -336,6 +336,12 @@ def test_workers_need_neither_the_processor_file_nor_its_modules(
 def test_workers_with_another_version_are_refused(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("coffea.__version__", "2019.1.0")
+    import distributed.versions
+
+    true = distributed.versions._version_cached
+    monkeypatch.setattr(
+        "distributed.versions._version_cached",
+        lambda name: "2019.1.0" if name == "coffea" else true(name),
+    )
     with pytest.raises(ConfigurationError, match=r"worker tcp.* has coffea 20.*process 2019.1.0"):
         bench.run(executor="dask", workers=1)
