@@ -8,6 +8,7 @@ import numpy as np
 import pyhf
 import pytest
 from engine_models import random_workspace, window
+from scipy.stats import norm
 
 from alp_coffea.stats import engine
 
@@ -43,6 +44,23 @@ def pyhf_minimum(model, data, starts, *, mu=None, bounds=None) -> float:
             continue
         best = min(best, float(value))
     return best
+
+
+def deepest_cls(model, data, scan, ours, mu: float, band: int | None) -> float:
+    """CLs from pyhf's likelihood, taking the deepest of several minima in every fit."""
+    null = scan.null.values[0]
+    starts = [model.config.suggested_init(), ours, null]
+    asimov = np.array(model.expected_data(null))
+    best_a = pyhf_minimum(model, asimov, [null], mu=0.0)
+    root_a = np.sqrt(max(pyhf_minimum(model, asimov, starts, mu=mu) - best_a, 0.0))
+    if band is not None:
+        return float(norm.sf(root_a - (band - 2)) / norm.cdf(band - 2))
+    free = pyhf_minimum(model, data, [*starts, scan.free.values[0]])
+    root = np.sqrt(max(pyhf_minimum(model, data, starts, mu=mu) - free, 0.0))
+    if root <= root_a:
+        return float(norm.sf(root) / norm.sf(root - root_a))
+    u, v = (root**2 + root_a**2) / (2 * root_a), (root**2 - root_a**2) / (2 * root_a)
+    return float(norm.sf(u) / norm.sf(v))
 
 
 def compare(workspace: dict, poi: str, *, strict_limits: bool = True) -> bool:
@@ -81,6 +99,9 @@ def compare(workspace: dict, poi: str, *, strict_limits: bool = True) -> bool:
         with np.errstate(all="ignore"):
             observed, expected = pyhf.infer.hypotest(mu, data, model, return_expected_set=True)
         cls = float(observed if band is None else expected[band])
+        if abs(cls - 0.05) > 1e-4:
+            # one of hypotest's five fits, each from one start, may have ended too early
+            cls = deepest_cls(model, data, scan, at_mu.values[0], mu, band)
         if strict_limits:
             assert cls == pytest.approx(0.05, abs=1e-4)
     return True
