@@ -266,7 +266,10 @@ def test_records_and_gaps_cover_every_entry_once() -> None:
 
 
 SCRIPT = """
+import signal
 import sys
+# a test started in the background of a shell inherits an ignored Ctrl-C
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {tests!r})
 import inputs
 from pathlib import Path
