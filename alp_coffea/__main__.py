@@ -10,6 +10,7 @@ import shlex
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.error(f"unknown argument {unknown[0]}{suggest(unknown[0].split('=')[0], known)}")
     # a batch system ends jobs with SIGTERM: stop as after Ctrl-C, so that workers end too
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # loky replaces workers that have grown, which loses nothing and is no news to the user
+    warnings.filterwarnings("ignore", message="A worker was restarted", category=UserWarning)
     try:
         code: int = options.function(options)
         return code
