@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +35,9 @@ def test_help_answers_without_heavy_imports(command: list[str]) -> None:
         "heavy = {'numpy', 'awkward', 'numba', 'coffea', 'uproot', 'pydantic', 'matplotlib'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
-    start = time.process_time()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "usage: alp-coffea" in done.stdout
-    assert time.process_time() - start < 0.5
 
 
 def test_version_is_the_package_version() -> None:

@@ -161,9 +161,16 @@ def coverage(sample: Sample, records: Sequence[FileRecord], *, sqrt_s: float) ->
     Raises ConfigurationError if a good run with entries is not in the table, or a table is wrong.
     """
     fraction = covered_fraction(records, sample.name)
+    uncounted = [r for r in records if r.sample == sample.name and not r.expected]
     if sample.luminosity_table is None:
         total = equivalent_luminosity(sample, sqrt_s)
-        return Coverage(total, None if total is None else total * fraction, fraction)
+        note = (
+            f"{len(uncounted)} unusable files are taken to be as large as the others on average"
+            if uncounted
+            else ""
+        )
+        covered = None if total is None else total * fraction
+        return Coverage(total, covered, fraction, note=note)
     table = read_luminosity_table(sample.luminosity_table)
     good = set(table) if sample.good_runs is None else read_good_runs(sample.good_runs)
     entries: dict[RunNumber, int] = {}
@@ -186,6 +193,10 @@ def coverage(sample: Sample, records: Sequence[FileRecord], *, sqrt_s: float) ->
     lost = sum(table[run] for run in absent)
     covered = sum(table[run] * read[run] / entries[run] for run in entries)
     notes = []
+    if uncounted:
+        notes.append(
+            f"{len(uncounted)} unusable files: runs that are also in other files count in full"
+        )
     if absent:
         notes.append(
             f"{len(absent)} runs without any entry are not counted ({lost:.6g}/pb): "

@@ -111,6 +111,19 @@ def test_missing_files_take_their_runs_with_them(table: Path) -> None:
     assert covered(sample, record({(3, 1): 100, (3, 2): 50}), broken).covered == 30.5
 
 
+def test_what_is_guessed_about_unreadable_files_is_said(table: Path) -> None:
+    whole = record({(3, 1): 100})
+    broken = FileRecord("data", "y", "events", status="unusable")
+    plain = Sample(name="data", kind="data", files=("x",), luminosity=60.0)
+    guessed = coverage(plain, [whole, broken], sqrt_s=10.58)
+    assert guessed.covered == pytest.approx(30)
+    assert "1 unusable files are taken to be as large as the others" in guessed.note
+    assert coverage(plain, [whole], sqrt_s=10.58).note == ""
+    assert (
+        "1 unusable files: runs that are also in other" in covered(data(table), whole, broken).note
+    )
+
+
 def test_half_a_file_is_half_of_its_runs(table: Path) -> None:
     half = covered(data(table), record({(3, 1): 60, (3, 2): 40}, 0.5), record({(3, 1): 60}))
     assert half.covered == pytest.approx(10 * 0.75 + 20.5 * 0.5)
