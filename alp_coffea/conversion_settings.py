@@ -26,7 +26,7 @@ class ConversionSettings:
         name in several files apart. Empty: all trees with event identity, contents guessed from
         their names and columns.
     fields
-        Column map, see ``alp_coffea.events.columns``. Empty: common naming conventions.
+        Column map, see ``alp_coffea.events.conversion.columns``. Empty: common naming conventions.
     join
         ``strict`` demands that joined trees have the same events in the same order;
         ``identity`` matches them by identity, an event absent from a tree having no objects

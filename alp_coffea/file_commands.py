@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from alp_coffea.conversion_settings import ConversionSettings
-    from alp_coffea.events.convert import ConversionReport
+    from alp_coffea.events.conversion.convert import ConversionReport
 
 OK, INPUT_INCOMPLETE = 0, 3
 
@@ -80,7 +80,7 @@ def convert_command(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from alp_coffea.conversion_settings import ConversionSettings, load_settings
-    from alp_coffea.events.convert import convert
+    from alp_coffea.events.conversion.convert import convert
 
     settings = load_settings(arguments.settings) if arguments.settings else ConversionSettings()
     if arguments.join is not None:
@@ -112,7 +112,7 @@ def _convert_each(
 
     from loky import ProcessPoolExecutor
 
-    from alp_coffea.events.convert import convert
+    from alp_coffea.events.conversion.convert import convert
 
     targets: dict[Path, str] = {}
     for path in files:

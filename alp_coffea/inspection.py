@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alp_coffea.builtin import builtin_folder
 from alp_coffea.errors import InputError, MissingFieldError, suggest
-from alp_coffea.events.candidate_rows import column_map
-from alp_coffea.events.canonical_writer import PREFIXES
-from alp_coffea.events.columns import event_name
-from alp_coffea.events.naming import unmangle
+from alp_coffea.events.conversion.candidate_rows import column_map
+from alp_coffea.events.conversion.canonical_writer import PREFIXES
+from alp_coffea.events.conversion.columns import event_name
+from alp_coffea.events.conversion.naming import unmangle
+from alp_coffea.events.conversion.sources import IDENTITY_COLUMNS, collection_of
 from alp_coffea.events.opening import (
     TreeInfo,
     is_parquet,
@@ -28,7 +29,6 @@ from alp_coffea.events.opening import (
     tree_info,
     tree_names,
 )
-from alp_coffea.events.sources import IDENTITY_COLUMNS, collection_of
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -25,8 +25,9 @@ import engine_peers
 import numpy as np
 from iminuit import Minuit
 
-from alp_coffea.stats import engine, point_fits, shapes
-from alp_coffea.stats.results import Status, is_ok
+from alp_coffea.stats import engine, shapes
+from alp_coffea.stats.engine import point_fits
+from alp_coffea.stats.engine.results import Status, is_ok
 
 POINTS = 489
 LEVEL = 0.95

@@ -22,14 +22,14 @@ import uproot
 from coffea.nanoevents import NanoEventsFactory
 
 from alp_coffea.config import Catalogue, Sample
-from alp_coffea.events.convert import convert
+from alp_coffea.events.conversion.convert import convert
+from alp_coffea.events.conversion.event_trees import open_joined
+from alp_coffea.events.conversion.regroup import distinct_objects, event_starts
+from alp_coffea.events.conversion.sources import OpenTree
 from alp_coffea.events.datasets import open_catalogue
-from alp_coffea.events.event_trees import open_joined
 from alp_coffea.events.ledger import check_identities
 from alp_coffea.events.opening import file_identity, open_root, open_tree, tree_info
-from alp_coffea.events.regroup import distinct_objects, event_starts
 from alp_coffea.events.schema import AlpSchema
-from alp_coffea.events.sources import OpenTree
 
 PHOTON = (
     "E", "theta", "phi", "clusterE", "clusterTheta", "clusterPhi", "clusterNHits",

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from alp_coffea.builtin import builtin_folder
 from alp_coffea.errors import InputError, MissingFileError
-from alp_coffea.events.convert import convert
+from alp_coffea.events.conversion.convert import convert
 from alp_coffea.execution.processors import load_processor
 from alp_coffea.inspection import Needs, builtin_needs, inspect_file, inspect_files, render
 from alp_coffea.physics import SUPERKEKB

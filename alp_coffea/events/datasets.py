@@ -28,7 +28,7 @@ from alp_coffea.errors import (
     WrongTypeError,
     suggest,
 )
-from alp_coffea.events.conversion_cache import canonical_files, friend_groups, is_foreign
+from alp_coffea.events.conversion.conversion_cache import canonical_files, friend_groups, is_foreign
 from alp_coffea.events.opening import (
     CANONICAL_PREFIXES,
     TreeInfo,

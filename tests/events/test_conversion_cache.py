@@ -6,8 +6,8 @@ import uproot
 from foreign import list_tree, make_events, write_lists
 
 from alp_coffea.errors import ConfigurationError, MissingFileError, UnreadableFileError
-from alp_coffea.events.conversion_cache import canonical_files, friend_groups, is_foreign
-from alp_coffea.events.convert import convert
+from alp_coffea.events.conversion.conversion_cache import canonical_files, friend_groups, is_foreign
+from alp_coffea.events.conversion.convert import convert
 
 
 @pytest.mark.parametrize("workers", [1, 2])

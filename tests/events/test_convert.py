@@ -30,7 +30,7 @@ from alp_coffea.errors import (
     UnreadableFileError,
     WrongTypeError,
 )
-from alp_coffea.events.convert import convert, convert_cached, read_report
+from alp_coffea.events.conversion.convert import convert, convert_cached, read_report
 from alp_coffea.events.opening import readable
 from alp_coffea.events.schema import AlpSchema
 from alp_coffea.inspection import inspect_file

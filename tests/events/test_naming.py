@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alp_coffea.events.naming import CODES, COUNTERS, mangle, normalise, unmangle
+from alp_coffea.events.conversion.naming import CODES, COUNTERS, mangle, normalise, unmangle
 
 # variable and branch as basf2 writes them
 TABLE = [

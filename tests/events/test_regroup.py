@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alp_coffea.events.columns import recognise, resolve
-from alp_coffea.events.regroup import distinct_objects, event_starts
+from alp_coffea.events.conversion.columns import recognise, resolve
+from alp_coffea.events.conversion.regroup import distinct_objects, event_starts
 
 
 @given(

@@ -8,7 +8,7 @@ import pytest
 import uproot
 
 from alp_coffea.conversion_settings import ConversionSettings
-from alp_coffea.events.convert import convert
+from alp_coffea.events.conversion.convert import convert
 from alp_coffea.inspection import inspect_file
 from alp_coffea.simulation import write_sample
 

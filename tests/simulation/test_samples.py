@@ -13,7 +13,7 @@ import uproot
 from coffea.nanoevents import NanoEventsFactory
 
 from alp_coffea.errors import ConfigurationError, PhysicsError
-from alp_coffea.events.convert import convert
+from alp_coffea.events.conversion.convert import convert
 from alp_coffea.events.schema import AlpSchema
 from alp_coffea.physics.beams import SUPERKEKB
 from alp_coffea.simulation import Detector, samples, write_sample

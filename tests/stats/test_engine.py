@@ -20,7 +20,7 @@ from scipy.stats import norm
 
 from alp_coffea.errors import ModelError
 from alp_coffea.stats import engine
-from alp_coffea.stats.asymptotics import expected_targets
+from alp_coffea.stats.engine.asymptotics import expected_targets
 
 MASSES = (0.5, 1.5, 4.0, 9.0)
 

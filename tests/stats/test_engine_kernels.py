@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from numba import njit
 from scipy.optimize import minimize_scalar
 
-from alp_coffea.stats import bin_factors, likelihood
-from alp_coffea.stats.batch import build_group, code4_coefficients
-from alp_coffea.stats.fits import Problem
-from alp_coffea.stats.histfactory import read_model
-from alp_coffea.stats.newton import DESCENT, KKT
+from alp_coffea.stats.engine import bin_factors, likelihood
+from alp_coffea.stats.engine.batch import build_group, code4_coefficients
+from alp_coffea.stats.engine.fits import Problem
+from alp_coffea.stats.engine.histfactory import read_model
+from alp_coffea.stats.engine.newton import DESCENT, KKT
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -73,7 +73,7 @@ def test_gradient_and_hessian_are_those_of_finite_differences(seed):
 @given(seed=st.integers(0, 10**6), folded=st.booleans())
 def test_likelihood_is_pyhfs_at_any_point(seed, folded):
     """Value and bin factors: pyhf's likelihood at our profile, and no better bin factor nearby."""
-    from alp_coffea.stats import point_fits
+    from alp_coffea.stats.engine import point_fits
 
     workspace = random_workspace(seed, folded=folded)
     problem = problem_of(workspace, "mu")

@@ -11,7 +11,7 @@ from typing import Final
 
 from numba import njit
 
-from alp_coffea.stats.arrays import ENTRY, INLINE, INNER
+from alp_coffea.stats.engine.arrays import ENTRY, INLINE, INNER
 
 # Columns of ``Jobs.info``
 KKT: Final = 0

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln, xlogy
 
-from alp_coffea.stats import uncertainties
-from alp_coffea.stats.arrays import Array, Index
-from alp_coffea.stats.asymptotics import LimitFinder
-from alp_coffea.stats.batch import Group
-from alp_coffea.stats.fits import AT_EDGE, NO_DOMAIN, NOT_CONVERGED, SINGULAR, Problem
-from alp_coffea.stats.results import Status
+from alp_coffea.stats.engine import uncertainties
+from alp_coffea.stats.engine.arrays import Array, Index
+from alp_coffea.stats.engine.asymptotics import LimitFinder
+from alp_coffea.stats.engine.batch import Group
+from alp_coffea.stats.engine.fits import AT_EDGE, NO_DOMAIN, NOT_CONVERGED, SINGULAR, Problem
+from alp_coffea.stats.engine.results import Status
 
 
 @dataclass(frozen=True)

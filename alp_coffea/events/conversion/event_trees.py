@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alp_coffea.errors import ConfigurationError, WrongTypeError
-from alp_coffea.events.canonical_writer import PREFIXES, Jagged, Writer
-from alp_coffea.events.columns import ColumnMap, Templates, event_name, resolve
-from alp_coffea.events.joining import Identity, Join, join
-from alp_coffea.events.naming import COUNTERS, mangle
-from alp_coffea.events.sources import IDENTITY_COLUMNS, Facts, OpenTree, floats
+from alp_coffea.events.conversion.canonical_writer import PREFIXES, Jagged, Writer
+from alp_coffea.events.conversion.columns import ColumnMap, Templates, event_name, resolve
+from alp_coffea.events.conversion.joining import Identity, Join, join
+from alp_coffea.events.conversion.naming import COUNTERS, mangle
+from alp_coffea.events.conversion.sources import IDENTITY_COLUMNS, Facts, OpenTree, floats
 
 #: basf2's default limit on the length of the list in a tree (``maxCandidates``).
 MAX_CANDIDATES: Final = 100

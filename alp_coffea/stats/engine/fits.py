@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from alp_coffea.stats.arrays import (
+from alp_coffea.stats.engine.arrays import (
     EXACT,
     FISHER,
     LEAST_SQUARES,
@@ -20,9 +20,9 @@ from alp_coffea.stats.arrays import (
     Index,
     Jobs,
 )
-from alp_coffea.stats.batch import Group
-from alp_coffea.stats.likelihood import evaluate
-from alp_coffea.stats.newton import DESCENT, KKT, newton_steps
+from alp_coffea.stats.engine.batch import Group
+from alp_coffea.stats.engine.likelihood import evaluate
+from alp_coffea.stats.engine.newton import DESCENT, KKT, newton_steps
 
 # Status bits of one fit
 NOT_CONVERGED: Final = 1

@@ -15,7 +15,7 @@ from loky import ProcessPoolExecutor
 
 from alp_coffea.conversion_settings import ConversionSettings
 from alp_coffea.errors import AlpCoffeaError, ConfigurationError
-from alp_coffea.events.convert import ConversionReport, convert_cached
+from alp_coffea.events.conversion.convert import ConversionReport, convert_cached
 from alp_coffea.events.opening import is_parquet, open_root, open_tree, tree_info, tree_names
 
 #: Called with (files done, files in all).

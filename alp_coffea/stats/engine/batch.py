@@ -10,9 +10,9 @@ import numpy as np
 from scipy.special import gammaln
 
 from alp_coffea.errors import ModelError
-from alp_coffea.stats import histfactory
-from alp_coffea.stats.arrays import Array, Buffers, GammaModel, Index, ModelArrays
-from alp_coffea.stats.histfactory import GAUSSIAN, POISSON
+from alp_coffea.stats.engine import histfactory
+from alp_coffea.stats.engine.arrays import Array, Buffers, GammaModel, Index, ModelArrays
+from alp_coffea.stats.engine.histfactory import GAUSSIAN, POISSON
 
 _MAX_FACTORS = 62  # bin factors of one channel are numbered by the bits of a signed integer
 

@@ -1,22 +1,4 @@
-"""Fits and limits of many HistFactory models at once.
-
-``compile`` turns pyhf workspaces into arrays, grouped by structure; the methods of the object it
-returns fit all of them together. See docs/engine.md for the method and what the numbers mean.
-
-Example:
-    >>> from alp_coffea.stats import engine
-    >>> signal = {"name": "signal", "data": [5.0], "modifiers": [
-    ...     {"name": "mu", "type": "normfactor", "data": None}]}
-    >>> background = {"name": "background", "data": [50.0], "modifiers": []}
-    >>> workspace = {
-    ...     "channels": [{"name": "count", "samples": [signal, background]}],
-    ...     "observations": [{"name": "count", "data": [52.0]}],
-    ...     "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": []}}],
-    ...     "version": "1.0.0"}
-    >>> limits = engine.compile(workspace, poi="mu").limits(level=0.95)
-    >>> round(float(limits.observed[0]), 3), round(float(limits.expected[0, 2]), 3)
-    (3.346, 3.034)
-"""
+"""The compiled models of many workspaces and what can be asked of them."""
 
 from __future__ import annotations
 
@@ -29,11 +11,11 @@ from numpy.typing import ArrayLike
 from scipy.special import chdtrc, ndtr
 
 from alp_coffea.errors import ModelError
-from alp_coffea.stats import point_fits
-from alp_coffea.stats.arrays import Array, Flags, Index
-from alp_coffea.stats.batch import Group, build_group, structure_key
-from alp_coffea.stats.histfactory import load_workspaces, read_model
-from alp_coffea.stats.results import (
+from alp_coffea.stats.engine import point_fits
+from alp_coffea.stats.engine.arrays import Array, Flags, Index
+from alp_coffea.stats.engine.batch import Group, build_group, structure_key
+from alp_coffea.stats.engine.histfactory import load_workspaces, read_model
+from alp_coffea.stats.engine.results import (
     CheckReport,
     DiscoveryResult,
     EngineScan,
@@ -41,21 +23,7 @@ from alp_coffea.stats.results import (
     LimitResult,
     Status,
     ToyResult,
-    status_words,
 )
-
-__all__ = [
-    "CheckReport",
-    "DiscoveryResult",
-    "Engine",
-    "EngineScan",
-    "FitResult",
-    "LimitResult",
-    "Status",
-    "ToyResult",
-    "compile",
-    "status_words",
-]
 
 T = TypeVar("T")
 _TOY_BATCH = 4096  # fits that run together: enough to make array overhead vanish
@@ -393,7 +361,7 @@ class Engine:
 
         Takes seconds per point, all of them pyhf's. Points whose status is not ok are skipped.
         """
-        from alp_coffea.stats.pyhf_check import compare
+        from alp_coffea.stats.engine.pyhf_check import compare
 
         scan = self.scan(level)
         good = np.flatnonzero(scan.ok)

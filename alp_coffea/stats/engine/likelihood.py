@@ -19,8 +19,8 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from alp_coffea.stats.arrays import ENTRY, EXACT, INLINE, INNER, LEAST_SQUARES, SUMS
-from alp_coffea.stats.bin_factors import eliminate, eliminate_one
+from alp_coffea.stats.engine.arrays import ENTRY, EXACT, INLINE, INNER, LEAST_SQUARES, SUMS
+from alp_coffea.stats.engine.bin_factors import eliminate, eliminate_one
 
 _SMALLEST_RATE: Final = 1e-10  # keeps Fisher weights finite in bins that expect nothing
 _SQRT_HALF_BITS: Final = 0x3FE6A09E667F3BCD

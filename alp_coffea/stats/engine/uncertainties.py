@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from alp_coffea.stats.arrays import Array, Index
-from alp_coffea.stats.fits import NO_DOMAIN, NOT_CONVERGED, SINGULAR, Problem
-from alp_coffea.stats.newton import DESCENT, POI_CURVATURE
+from alp_coffea.stats.engine.arrays import Array, Index
+from alp_coffea.stats.engine.fits import NO_DOMAIN, NOT_CONVERGED, SINGULAR, Problem
+from alp_coffea.stats.engine.newton import DESCENT, POI_CURVATURE
 
 _STEP: Final = 1e-4  # of numerical derivatives, in units of the parameter's error
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from alp_coffea.errors import ConfigurationError, MissingFieldError, suggest
-from alp_coffea.events.naming import COUNTERS, mangle, normalise, unmangle
+from alp_coffea.events.conversion.naming import COUNTERS, mangle, normalise, unmangle
 
 Templates = str | Sequence[str]
 ColumnMap = Mapping[str, Templates]

@@ -15,7 +15,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from alp_coffea.errors import PhysicsError
-from alp_coffea.events.joining import IDENTITY, Identity
+from alp_coffea.events.conversion.joining import IDENTITY, Identity
 
 Array = NDArray[np.float64]
 

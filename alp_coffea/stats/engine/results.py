@@ -12,7 +12,7 @@ from enum import IntFlag
 import numpy as np
 from numpy.typing import NDArray
 
-from alp_coffea.stats.arrays import Array, Flags, Index
+from alp_coffea.stats.engine.arrays import Array, Flags, Index
 
 
 class Status(IntFlag):

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pyhf
 
-from alp_coffea.stats.arrays import Index
-from alp_coffea.stats.results import CheckReport, EngineScan
+from alp_coffea.stats.engine.arrays import Index
+from alp_coffea.stats.engine.results import CheckReport, EngineScan
 
 
 def _deepest(model: Any, data: Sequence[float], ours: Sequence[float], **fit: Any) -> float:

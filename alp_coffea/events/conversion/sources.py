@@ -18,7 +18,7 @@ from alp_coffea.errors import (
     UnreadableFileError,
     WrongTypeError,
 )
-from alp_coffea.events.joining import Identity
+from alp_coffea.events.conversion.joining import Identity
 from alp_coffea.events.opening import TreeInfo, readable
 
 Array = NDArray[np.float64]

@@ -15,11 +15,17 @@ from alp_coffea.errors import (
     MissingFieldError,
     WrongTypeError,
 )
-from alp_coffea.events.canonical_writer import PREFIXES, Jagged, Writer
-from alp_coffea.events.columns import ColumnMap, Resolved, event_variables, recognise, resolve
-from alp_coffea.events.joining import Identity, first_duplicate
-from alp_coffea.events.regroup import distinct_objects, event_starts
-from alp_coffea.events.sources import IDENTITY_COLUMNS, Facts, OpenTree, floats
+from alp_coffea.events.conversion.canonical_writer import PREFIXES, Jagged, Writer
+from alp_coffea.events.conversion.columns import (
+    ColumnMap,
+    Resolved,
+    event_variables,
+    recognise,
+    resolve,
+)
+from alp_coffea.events.conversion.joining import Identity, first_duplicate
+from alp_coffea.events.conversion.regroup import distinct_objects, event_starts
+from alp_coffea.events.conversion.sources import IDENTITY_COLUMNS, Facts, OpenTree, floats
 
 _CANDIDATE: Final = "__candidate__"
 _COUNTER: Final = "__ncandidates__"

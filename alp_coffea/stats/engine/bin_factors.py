@@ -14,7 +14,7 @@ from typing import Final
 
 from numba import njit
 
-from alp_coffea.stats.arrays import EXACT, INLINE, INNER, LEAST_SQUARES
+from alp_coffea.stats.engine.arrays import EXACT, INLINE, INNER, LEAST_SQUARES
 
 _MAX_SWEEPS: Final = 200
 _CONVERGED: Final = 1e-11

@@ -30,8 +30,9 @@ from alp_coffea.errors import (
     MissingTreeError,
     suggest,
 )
-from alp_coffea.events import candidate_rows, event_trees
-from alp_coffea.events.canonical_writer import CONVERSION_KEY, Writer
+from alp_coffea.events.conversion import candidate_rows, event_trees
+from alp_coffea.events.conversion.canonical_writer import CONVERSION_KEY, Writer
+from alp_coffea.events.conversion.sources import OpenTree, guess_collection
 from alp_coffea.events.opening import (
     file_identity,
     open_root,
@@ -40,7 +41,6 @@ from alp_coffea.events.opening import (
     tree_info,
     tree_names,
 )
-from alp_coffea.events.sources import OpenTree, guess_collection
 from alp_coffea.files import atomic
 
 #: Part of every digest: raise it when the same input gives different output.
