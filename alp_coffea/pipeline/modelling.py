@@ -1,0 +1,55 @@
+"""From the histograms of the signal to its model."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from alp_coffea.errors import ConfigurationError
+from alp_coffea.pipeline.job import Job
+from alp_coffea.results import Run
+from alp_coffea.stats.signal import SignalSample, fit_signal
+
+#: The recoil mass means nothing for light ALPs: R0 fits it from here on [GeV] (sec. 7.2.1).
+LOWEST_RECOIL_MASS: Final = 3.0
+
+
+def model(job: Job) -> None:
+    run = job.processed()
+    samples = _signal_samples(run)
+    if not samples:
+        raise ConfigurationError(f"{job.path}: the catalogue has no signal sample to model")
+    model = fit_signal(
+        samples,
+        sqrt_s=job.beams.sqrt_s,
+        definitions={"diphoton": 0.0, "recoil": LOWEST_RECOIL_MASS},
+        progress=job.report("model"),
+    )
+    model.save(job.out / "signal_model.json")
+
+
+def _signal_samples(run: Run) -> list[SignalSample]:
+    """One sample per mass; those of several campaigns added, each scaled to its data."""
+    rows: dict[float, list[dict[str, Any]]] = {}
+    for row in run.samples.values():
+        if row["kind"] == "signal" and row["covered_luminosity"]:
+            rows.setdefault(row["mass"], []).append(row)
+    samples: list[SignalSample] = []
+    for mass, alike in rows.items():
+        histograms = [run.histograms[f"{row['name']}/mass"] for row in alike]
+        luminosity = alike[0]["covered_luminosity"]
+        if len(alike) > 1 or alike[0]["campaign"]:
+            names = ", ".join(row["name"] for row in alike)
+            if len({row["coupling"] for row in alike}) > 1:
+                raise ConfigurationError(f"signal samples {names} have different couplings")
+            campaigns = sorted(row["campaign"] for row in alike)
+            if campaigns != sorted(run.manifest["campaigns"]):
+                raise ConfigurationError(
+                    f"signal samples {names} at {mass:g} GeV: every campaign with data "
+                    f"({', '.join(run.manifest['campaigns'])}) needs exactly one"
+                )
+            histograms = [h * row["scale"] for h, row in zip(histograms, alike, strict=True)]
+            luminosity = run.luminosity
+        samples.append(
+            SignalSample(mass, alike[0]["coupling"], luminosity, sum(histograms[1:], histograms[0]))
+        )
+    return samples

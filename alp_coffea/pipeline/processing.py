@@ -1,0 +1,74 @@
+"""From ntuples to histograms."""
+
+from __future__ import annotations
+
+import os
+
+from alp_coffea.errors import ConfigurationError
+from alp_coffea.events.blinding import check_sideband
+from alp_coffea.events.datasets import open_catalogue
+from alp_coffea.events.ledger import check_identities
+from alp_coffea.events.skims import write_index
+from alp_coffea.execution import load_processor, process_files
+from alp_coffea.pipeline.job import Job
+from alp_coffea.pipeline.manifest import write_manifest
+from alp_coffea.storage import save_cutflows, save_histograms
+
+
+def process(job: Job) -> None:
+    options = job.options
+    for sample in job.catalogue.samples:
+        if sample.simulate is not None:
+            raise ConfigurationError(
+                f"catalogue of {job.path}: sample '{sample.name}' is described, not made yet; run "
+                "'alp-coffea simulate CATALOGUE -o FOLDER' and use FOLDER/catalogue.yaml"
+            )
+    processor = load_processor(
+        job.analysis.processor, job.analysis.options, beams=job.beams, base=job.path.parent
+    )
+    check_sideband(job.blinding, processor)
+    records = open_catalogue(
+        job.catalogue,
+        allow_missing=options.allow_missing,
+        limit_files=options.limit_files,
+        cache=job.out / "cache",
+        workers=options.workers or os.cpu_count() or 1,
+        progress=job.report("convert"),
+    )
+    job.identities = check_identities(
+        records, job.catalogue.samples, allow_missing=options.allow_missing
+    )
+    if job.blinding.policy == "full":
+        data = {sample.name for sample in job.catalogue.of_kind("data")}
+        for record in records:
+            if record.sample in data and record.status == "pending":
+                record.status, record.reason = "blinded", "data are fully blinded"
+    # written first, so that an interrupted run says what it was
+    write_manifest(job, records)
+    try:
+        output = process_files(
+            processor,
+            [record for record in records if record.status != "blinded"],
+            job.catalogue,
+            blinding=job.blinding,
+            executor=options.cluster or options.executor,
+            workers=options.workers,
+            chunksize=options.chunksize,
+            limit_chunks=options.limit_chunks,
+            checkpoints=job.out / "checkpoints",
+            fresh=options.fresh,
+            allow_missing=options.allow_missing,
+            progress=None if job.progress is None else job.progress.processing,
+        )
+    finally:
+        write_manifest(job, records)
+    histograms = {
+        f"{sample}/{name}": histogram
+        for sample, part in output.items()
+        for name, histogram in part["histograms"].items()
+    }
+    save_histograms(histograms, job.out / "histograms.zip")
+    save_cutflows({sample: part["cutflow"] for sample, part in output.items()}, job.out)
+    if (skim := getattr(processor, "skim", None)) is not None:
+        write_index(skim.folder, [line for part in output.values() for line in part["skim"]])
+    write_manifest(job, records, {s: part.get("counts", {}) for s, part in output.items()})
