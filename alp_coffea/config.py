@@ -7,7 +7,7 @@ YAML. Energies in GeV, cross sections in pb, luminosities in 1/pb.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, PositiveFloat, model_validator
 
@@ -26,15 +26,12 @@ from alp_coffea.catalogue_config import (
 from alp_coffea.yaml_models import Model, absolute, as_tuple, expand_variables, load, parse
 
 __all__ = [
-    "DEFINITIONS",
-    "ENERGY_SETS",
     "Analysis",
     "BeamSettings",
     "Blinding",
     "Catalogue",
     "CrossSection",
     "Definition",
-    "EnergySet",
     "GeneratorCuts",
     "Kind",
     "Nuisances",
@@ -52,13 +49,13 @@ __all__ = [
     "parse",
 ]
 
-Definition = Literal["diphoton", "recoil"]
-EnergySet = Literal["low_mass", "high_mass"]
-
-DEFINITIONS: tuple[str, ...] = get_args(Definition)
-ENERGY_SETS: tuple[str, ...] = get_args(EnergySet)
+#: How a mass is computed: of the pair, of what recoils against it, of the kinematic fit.
+Definition = Literal["diphoton", "recoil", "fit"]
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Name = TypeVar("Name")
+#: One name, or one below and one above a mass.
+BelowAbove = Annotated[tuple[Name, ...], Field(min_length=1, max_length=2)]
 
 # --- analysis ----------------------------------------------------------------------------------
 
@@ -91,7 +88,7 @@ class Nuisances(Model):
 
 
 class Windows(Model):
-    """Windows per mass definition; the defaults are R0 tables 7.1 and 7.2."""
+    """Windows per mass definition; the defaults are R0 tables 7.1 and 7.2, and R2 for the fit."""
 
     diphoton: Annotated[tuple[Window, ...], Field(min_length=1)] = (
         Window(above=0.0, order=2, left=20, right=30),
@@ -100,15 +97,24 @@ class Windows(Model):
     recoil: Annotated[tuple[Window, ...], Field(min_length=1)] = (
         Window(above=0.0, order=5, left=25, right=25),
     )
+    fit: Annotated[tuple[Window, ...], Field(min_length=1)] = (
+        Window(above=0.0, order=3, left=20, right=20),
+    )
 
 
 class Scan(Model):
-    """The mass scan: where, with which windows, and at which confidence level."""
+    """The mass scan: where, with which windows, and at which confidence level.
+
+    ``definitions`` and ``energy_sets`` name the mass and the selection below and above
+    ``transition`` and ``energy_set_switch`` [GeV], or the only one.
+    """
 
     low: PositiveFloat = 0.2
     high: PositiveFloat = 9.7
     step: PositiveFloat = 0.5
+    definitions: BelowAbove[Definition] = ("diphoton", "recoil")
     transition: PositiveFloat = 6.85
+    energy_sets: BelowAbove[str] = ("low_mass", "high_mass")
     energy_set_switch: PositiveFloat = 4.0
     windows: Windows = Windows()
     nuisances: Nuisances = Nuisances()
@@ -128,11 +134,11 @@ class Scan(Model):
 
     def definition(self, mass: float) -> Definition:
         """Mass definition used at a mass hypothesis [GeV]."""
-        return "diphoton" if mass < self.transition else "recoil"
+        return self.definitions[0 if mass < self.transition else -1]
 
-    def energy_set(self, mass: float) -> EnergySet:
+    def energy_set(self, mass: float) -> str:
         """Photon-energy set used at a mass hypothesis [GeV]."""
-        return "low_mass" if mass < self.energy_set_switch else "high_mass"
+        return self.energy_sets[0 if mass < self.energy_set_switch else -1]
 
     def window(self, mass: float, definition: Definition) -> Window:
         """Window settings at a mass hypothesis [GeV]."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alp_coffea import plots
-from alp_coffea.config import DEFINITIONS, ENERGY_SETS, Scan
+from alp_coffea.config import Scan
 from alp_coffea.events.selection import Cutflow
 from alp_coffea.results import Run
 
@@ -168,10 +168,10 @@ def _spectra(run: Run) -> Iterator[tuple[str, Callable[[], Any]]]:
         "synthetic": run.manifest["synthetic"],
         "luminosity": run.luminosity,
     }
-    axes = {name.partition("/")[2]: h.axes.name for name, h in run.histograms.items()}
+    axes = {name.partition("/")[2]: h.axes for name, h in run.histograms.items()}
     background = run.scaled("mass", "background")
     if background is not None:
-        for definition in DEFINITIONS:
+        for definition in background.axes["definition"]:
             draw = partial(plots.masses, run.scaled("mass", "data"), background)
             yield f"mass_{definition}", partial(draw, definition=definition, **common)
     for name in sorted(axes):
@@ -181,7 +181,7 @@ def _spectra(run: Run) -> Iterator[tuple[str, Callable[[], Any]]]:
             ),
             "note": next((note for end, note in _NOTES.items() if name.endswith(end)), ""),
         }
-        if axes[name] in (("energy_set", "x"), ("x",)):
+        if axes[name].name in (("energy_set", "x"), ("x",)):
             parts = {
                 sample: histogram * run.samples[sample]["scale"]
                 for sample, histogram in _of_kind(run, name, "background").items()
@@ -193,18 +193,18 @@ def _spectra(run: Run) -> Iterator[tuple[str, Callable[[], Any]]]:
             if not parts:
                 continue
             draw = partial(plots.variable, run.scaled(name, "data"), parts, signals=signals)
-            if "energy_set" not in axes[name]:
+            if "energy_set" not in axes[name].name:
                 yield name, partial(draw, energy_set=None, **kind, **common)
                 continue
-        elif axes[name] == ("energy_set", "x", "y"):
+        elif axes[name].name == ("energy_set", "x", "y"):
             shown = run.scaled(name, "background")
             if shown is None:
                 continue
             draw = partial(plots.plane, shown)
         else:
             continue
-        for energy_set in ENERGY_SETS:
+        for energy_set in axes[name]["energy_set"]:
             yield f"{name}_{energy_set}", partial(draw, energy_set=energy_set, **kind, **common)
-    for energy_set in ENERGY_SETS:
-        draw = partial(plots.cutflow, _few_cutflows(run), energy_set)
-        yield f"cutflow_{energy_set}", partial(draw, synthetic=common["synthetic"])
+    for flow in dict.fromkeys(name for cuts in run.cutflow.values() for name in cuts.flows()):
+        draw = partial(plots.cutflow, _few_cutflows(run), flow)
+        yield f"cutflow_{flow}", partial(draw, synthetic=common["synthetic"])

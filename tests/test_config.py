@@ -239,3 +239,22 @@ def test_any_text_is_accepted_or_refused_by_name(text: str) -> None:
         parse(text, Catalogue, where="x.yaml")
     except AlpCoffeaError as error:
         assert "x.yaml" in str(error)
+
+
+def test_a_scan_with_one_definition_and_one_energy_set_uses_them_everywhere() -> None:
+    settings = parse("{definitions: [fit], energy_sets: [all]}", Scan, where="s.yaml")
+    for mass in (0.3, 4.0, 6.85, 9.5):
+        assert settings.definition(mass) == "fit"
+        assert settings.energy_set(mass) == "all"
+        assert settings.window(mass, "fit").order == 3  # R2: order 3 in +-20 widths
+
+
+def test_two_definitions_meet_at_the_transition() -> None:
+    settings = Scan(definitions=("fit", "recoil"), transition=5.0)
+    assert [settings.definition(mass) for mass in (4.99, 5.0)] == ["fit", "recoil"]
+
+
+@pytest.mark.parametrize("names", ["[]", "[diphoton, recoil, fit]", "[dipoton]"])
+def test_definitions_of_a_scan_are_known_and_one_or_two(names: str) -> None:
+    with pytest.raises(ConfigurationError, match="definitions"):
+        parse(f"{{definitions: {names}}}", Scan, where="s.yaml")

@@ -9,19 +9,22 @@ from alp_coffea.pipeline.job import Job
 from alp_coffea.results import Run
 from alp_coffea.stats.signal import SignalSample, fit_signal
 
-#: The recoil mass means nothing for light ALPs: R0 fits it from here on [GeV] (sec. 7.2.1).
-LOWEST_RECOIL_MASS: Final = 3.0
+#: Smallest simulated mass [GeV] that is fitted in a definition: the recoil mass means nothing for
+#: light ALPs (R0 sec. 7.2.1).
+LOWEST_MASS: Final = {"recoil": 3.0}
 
 
 def model(job: Job) -> None:
+    """Fit the peaks of all signal samples and write ``signal_model.json``."""
     run = job.processed()
     samples = _signal_samples(run)
     if not samples:
         raise ConfigurationError(f"{job.path}: the catalogue has no signal sample to model")
+    names = list(samples[0].histogram.axes["definition"])
     model = fit_signal(
         samples,
         sqrt_s=job.beams.sqrt_s,
-        definitions={"diphoton": 0.0, "recoil": LOWEST_RECOIL_MASS},
+        definitions={name: LOWEST_MASS.get(name, 0.0) for name in names},
         progress=job.report("model"),
     )
     model.save(job.out / "signal_model.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from alp_coffea.config import (
     Nuisances,
@@ -17,8 +18,12 @@ from alp_coffea.stats.injection import Injection, inject
 from alp_coffea.stats.scan import scan
 from alp_coffea.stats.systematics import Systematics, measure
 
+#: Mass definitions whose expected limits are compared.
+CROSSING: Final = {"diphoton", "recoil"}
+
 
 def scan_masses(job: Job) -> None:
+    """Scan all mass hypotheses; write results and workspaces."""
     run = job.processed()
     background = run.scaled("mass", "background")
     blinded = hides_signal_region(job.blinding)
@@ -47,7 +52,7 @@ def scan_masses(job: Job) -> None:
         blinded=blinded,
         progress=job.report("scan"),
     )
-    if background is not None:
+    if background is not None and CROSSING <= set(background.axes["definition"]):
         crossing = expected_crossing(
             Spectra.of(background), run.signal_model, job.analysis.scan, luminosity=run.luminosity
         )

@@ -262,7 +262,7 @@ def masses(
     background: Any,
     *,
     definition: str,
-    energy_sets: Sequence[str] = ("high_mass", "low_mass"),
+    energy_sets: Sequence[str] | None = None,
     bin_width: float = 1.0,
     synthetic: bool,
     luminosity: float | None = None,
@@ -277,12 +277,15 @@ def masses(
     background
         The same for the expected background, scaled to the luminosity of the data.
     definition
-        ``"diphoton"`` or ``"recoil"``.
+        Which mass, such as ``"diphoton"``.
+    energy_sets
+        Which selections, the last one of the histogram first by default.
     bin_width
         [GeV^2]; edges are the nearest ones of the fine bins.
     """
     from alp_coffea.physics.kinematics import signed_square
 
+    energy_sets = energy_sets or list(background.axes["energy_set"])[::-1]
     with style():
         count = len(energy_sets) if data is not None else 0
         figure, (ax, *ratios) = (

@@ -29,8 +29,16 @@ BAND_2: Final = "#F5BB54"
 SYNTHETIC: Final = "Simulation (synthetic)"
 
 #: Names of mass definitions and photon-energy sets in figures.
-MASS: Final = {"diphoton": r"$m_{\gamma\gamma}$", "recoil": r"$m_{\mathrm{recoil}}$"}
-MASS2: Final = {"diphoton": r"$m^2_{\gamma\gamma}$", "recoil": r"$m^2_{\mathrm{recoil}}$"}
+MASS: Final = {
+    "diphoton": r"$m_{\gamma\gamma}$",
+    "recoil": r"$m_{\mathrm{recoil}}$",
+    "fit": r"$m_{\gamma\gamma}$ (kinematic fit)",
+}
+MASS2: Final = {
+    "diphoton": r"$m^2_{\gamma\gamma}$",
+    "recoil": r"$m^2_{\mathrm{recoil}}$",
+    "fit": r"$m^2_{\gamma\gamma}$ (kinematic fit)",
+}
 SELECTION: Final = {"low_mass": "low-mass selection", "high_mass": "high-mass selection"}
 
 _RC: Final[dict[Any, Any]] = {

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from alp_coffea.config import Definition, EnergySet, Scan
+from alp_coffea.config import Definition, Scan
 from alp_coffea.errors import ModelError
 from alp_coffea.physics.kinematics import signed_root, signed_square
 from alp_coffea.stats.signal import SignalModel
@@ -41,7 +41,7 @@ class FitWindow:
 
     mass: float
     definition: Definition
-    energy_set: EnergySet
+    energy_set: str
     order: int
     index: NDArray[np.intp]
     edges: Array
@@ -86,6 +86,12 @@ class Spectra:
         return cls(summed.axes["mass"].edges, contents)
 
     def __getitem__(self, key: tuple[str, str]) -> Array:
+        if key not in self._contents:
+            known = ", ".join(f"{d}/{e}" for d, e in self._contents)
+            raise ModelError(
+                f"no spectrum for {key[0]}/{key[1]} (definition/energy set); the mass histogram "
+                f"has {known}. Correct 'definitions' and 'energy_sets' of the scan"
+            )
         return self._contents[key]
 
 

@@ -120,7 +120,7 @@ def yields(data: hist.Hist, simulation: hist.Hist, above: Sequence[float] = (1.0
     """
     rows = []
     for energy_set in data.axes["energy_set"]:
-        where = {"energy_set": energy_set, "definition": "diphoton"}
+        where = {"energy_set": energy_set, "definition": 0}
         observed, expected = (h[where].project("mass") for h in (data, simulation))
         squares = signed_square(observed.axes[0].edges)
         regions = {"all": 0} | {

@@ -31,7 +31,7 @@ from alp_coffea.tables import signal_table
 Array = NDArray[np.float64]
 
 #: Side of the power tail: the sign of the Crystal Ball's alpha.
-TAIL_SIDE: Final[Mapping[str, int]] = {"diphoton": +1, "recoil": -1}
+TAIL_SIDE: Final[Mapping[str, int]] = {"diphoton": +1, "recoil": -1, "fit": +1}
 #: A peak with fewer truth-matched candidates is not fitted.
 MINIMUM_CANDIDATES: Final = 200
 

@@ -121,7 +121,7 @@ def _yield_change(histogram: hist.Hist, cases: list[str], energy_set: str) -> fl
     """Mean absolute relative change of the number of true candidates; 0 without candidates."""
 
     def candidates(case: str) -> float:
-        chosen = histogram[{"variation": case, "energy_set": energy_set, "definition": "diphoton"}]
+        chosen = histogram[{"variation": case, "energy_set": energy_set, "definition": 0}]
         return float(chosen.sum(flow=True).value)
 
     nominal = candidates("nominal")
