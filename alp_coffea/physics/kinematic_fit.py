@@ -57,8 +57,8 @@ MAX_ITERATIONS: Final = 200
 #: Pairs of photons that belong to candidates 0, 1, 2 of a triple sorted by energy.
 PAIRS: Final = tuple(roles[1:] for roles in CANDIDATE_ROLES)
 
-#: Steps and range of the table of radiation moments, in standard deviations of k.
-_STEP: Final = 1 / 16
+#: Spacing and range of the table of radiation moments, in standard deviations of k.
+_SPACING: Final = 1 / 16
 _LARGEST: Final = 16.0
 
 
@@ -122,7 +122,7 @@ class KinematicFit:
     def sigma_mass(self) -> Array:
         """Standard deviation of :attr:`mass` to first order, sigma(m^2)/(2m) [GeV], (n, G)."""
         with np.errstate(divide="ignore"):
-            return self.sigma_mass2 / (2 * np.abs(self.mass))
+            return np.asarray(self.sigma_mass2 / (2 * np.abs(self.mass)))
 
 
 def fit(
@@ -216,7 +216,7 @@ def fit(
         np.stack([beams.electron, beams.positron]),
         get_args(Radiation).index(radiation),
         _moments_table(beta),
-        _STEP,
+        _SPACING,
         _LARGEST,
         beta,
         TOLERANCE,
@@ -255,7 +255,9 @@ def fit_photons(
     e, angle = measured[:, :, 0], measured[:, :, 1]
     for _ in range(2):
         result = fit(
-            *np.moveaxis(measured, 2, 0),
+            measured[:, :, 0],
+            measured[:, :, 1],
+            measured[:, :, 2],
             calibration.matrices(e, angle),
             beams,
             radiation=radiation,
@@ -291,7 +293,7 @@ def radiation_moments(beta: float, z: ArrayLike) -> tuple[Array, Array]:
 @lru_cache(maxsize=8)
 def _moments_table(beta: float) -> Array:
     """Columns ln I, mean and their derivatives on the grid of the kernel."""
-    z = np.arange(-_LARGEST, _LARGEST + _STEP / 2, _STEP)
+    z = np.arange(-_LARGEST, _LARGEST + _SPACING / 2, _SPACING)
     log_integral, mean = radiation_moments(beta, z)
     # d ln I/dz = E[u] - z and d E[u]/dz = Var[u]
     table = np.stack([log_integral, mean, mean - z, beta + z * mean - mean**2], axis=1)
@@ -313,7 +315,7 @@ def _masses(mass: ArrayLike, particles: int) -> Array:
     masses = np.asarray(mass, dtype=np.float64)
     if masses.shape not in ((), (particles,)) or not np.all((masses >= 0) & np.isfinite(masses)):
         raise PhysicsError(
-            f"fit: mass = {mass} must be one non-negative number [GeV] or {particles} of them"
+            f"fit: mass = {mass!r} must be one non-negative number [GeV] or {particles} of them"
         )
     return np.ascontiguousarray(np.broadcast_to(masses, particles))
 
@@ -324,7 +326,7 @@ def _tail(tail: ArrayLike | None, particles: int) -> tuple[Array, Array]:
         np.all(values[..., 0] > 0) and np.all(values[..., 1] > 1)
     ):
         raise PhysicsError(
-            f"fit: tail = {tail} must be (alpha, n), or {particles} of them, alpha > 0 and n > 1"
+            f"fit: tail = {tail!r} must be (alpha, n), or {particles} of them, alpha > 0 and n > 1"
         )
     values = np.broadcast_to(values, (particles, 2))
     return np.ascontiguousarray(values[:, 0]), np.ascontiguousarray(values[:, 1])

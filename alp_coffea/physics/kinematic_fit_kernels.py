@@ -38,6 +38,9 @@ _INDEPENDENT: Final = 1e-14
 _ASYMMETRY: Final = 1e-6
 #: iterations after which the side of a free radiated photon is kept
 _KEEP_SIDE: Final = 8
+#: first iteration that is extrapolated, and by how much at most
+_ACCELERATE: Final = 6
+_LONGEST_STEP: Final = 20.0
 #: largest share of a beam's energy that is radiated
 _LARGEST_SHARE: Final = 0.99
 
@@ -137,7 +140,7 @@ def _linearise(y, measured, v, mass, total, p4, jacobian, vjt, s, r):  # type: i
 
 
 @njit(cache=True)
-def interpolate(table, step, largest, beta, z):  # type: ignore[no-untyped-def]
+def interpolate(table, spacing, largest, beta, z):  # type: ignore[no-untyped-def]
     """(ln I, mean) of the radiated energy at ``z``, see ``kinematic_fit.radiation_moments``.
 
     Outside the table the leading terms of the asymptotic series.
@@ -148,14 +151,14 @@ def interpolate(table, step, largest, beta, z):  # type: ignore[no-untyped-def]
     if z <= -largest:
         # I -> Gamma(beta) |z|^-beta exp(-z^2/2), mean -> beta/|z|
         return math.lgamma(beta) - beta * math.log(-z) - 0.5 * z * z, -beta / z
-    position = (z + largest) / step
+    position = (z + largest) / spacing
     k = min(int(position), len(table) - 2)
     t = position - k
     # cubic Hermite; the derivatives are known
     h1 = t * t * (3.0 - 2.0 * t)
     h0 = 1.0 - h1
-    d0 = t * (1.0 - t) * (1.0 - t) * step
-    d1 = t * t * (t - 1.0) * step
+    d0 = t * (1.0 - t) * (1.0 - t) * spacing
+    d1 = t * t * (t - 1.0) * spacing
     left, right = table[k], table[k + 1]
     log_integral = h0 * left[0] + h1 * right[0] + d0 * left[2] + d1 * right[2]
     mean = h0 * left[1] + h1 * right[1] + d0 * left[3] + d1 * right[3]
@@ -164,7 +167,7 @@ def interpolate(table, step, largest, beta, z):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _radiation(  # type: ignore[no-untyped-def]
-    mode, w, r, beams, table, step, largest, beta, side, share, covariance
+    mode, w, r, beams, table, spacing, largest, beta, side, share, covariance
 ):
     """Shares of the beams' energies that are radiated, given the linearised constraints.
 
@@ -199,8 +202,8 @@ def _radiation(  # type: ignore[no-untyped-def]
         share[side] = min(max(best, 0.0), _LARGEST_SHARE)
         covariance[side, side] = width * width
         return side
-    log_0, mean_0 = interpolate(table, step, largest, beta, z0)
-    log_1, mean_1 = interpolate(table, step, largest, beta, z1)
+    log_0, mean_0 = interpolate(table, spacing, largest, beta, z0)
+    log_1, mean_1 = interpolate(table, spacing, largest, beta, z1)
     # integral over x >= 0 of x^(beta-1) exp(-(chi^2(x) - chi^2(0))/2) = width^beta exp(z^2/2) I(z)
     difference = log_1 - log_0 + 0.5 * (z1 * z1 - z0 * z0) + beta * math.log(width_1 / width_0)
     if difference > 0.0:
@@ -242,6 +245,21 @@ def _reweight(v, v0, y, measured, alpha, n):  # type: ignore[no-untyped-def]
             v[i, 0, a] = v0[i, 0, a] * scale
             v[i, a, 0] = v[i, 0, a]
     return change
+
+
+@njit(cache=True)
+def _step_length(iteration, last, along, norm):  # type: ignore[no-untyped-def]
+    """Factor of the next step, from its scalar product with the last one and that one's square.
+
+    Steps that shrink like lambda^k, or change sign, are extrapolated to their limit (Aitken),
+    every third time: with a tail the linear convergence can be slow.
+    """
+    if iteration < _ACCELERATE or iteration % 3 != 0 or norm == 0.0:
+        return 1.0
+    shrinking = 1.0 - (1.0 - along / norm) / last
+    if shrinking >= 1.0:
+        return _LONGEST_STEP
+    return min(max(1.0 / (1.0 - shrinking), 1.0 / _LONGEST_STEP), _LONGEST_STEP)
 
 
 @njit(cache=True)
@@ -293,7 +311,7 @@ def _mass_errors(groups, p4, jacobian, vjt, v, w, beams, covariance, mass2, erro
 
 @njit(cache=True)
 def fit_events(  # type: ignore[no-untyped-def]
-    measured, covariance, mass, alpha, n, groups, beams, mode, table, step, largest, beta,
+    measured, covariance, mass, alpha, n, groups, beams, mode, table, spacing, largest, beta,
     tolerance, max_iterations, fitted, chi2, shares, mass2, error, iterations, status,
 ):  # fmt: skip
     """Fit every event; the arrays from ``fitted`` on are filled, NaN where ``status`` is not 0.
@@ -304,7 +322,8 @@ def fit_events(  # type: ignore[no-untyped-def]
     """
     particles = len(mass)
     y = np.empty((particles, 3))
-    new = np.empty((particles, 3))
+    step = np.empty((particles, 3))
+    last = np.empty((particles, 3))
     v = np.empty((particles, 3, 3))
     p4 = np.empty((particles, 4))
     jacobian = np.empty((particles, 4, 3))
@@ -342,7 +361,8 @@ def fit_events(  # type: ignore[no-untyped-def]
         share = shares[event]
         side = -1
         status[event] = NOT_CONVERGED
-        damping = 1.0
+        scale = 1.0
+        last[:] = 0.0
         for iteration in range(1, max_iterations + 1):
             iterations[event] = iteration
             _linearise(y, y0, v, mass, total, p4, jacobian, vjt, s, r)
@@ -350,7 +370,7 @@ def fit_events(  # type: ignore[no-untyped-def]
                 status[event] = IMPOSSIBLE
                 break
             chosen = _radiation(
-                mode, w, r, beams, table, step, largest, beta, side, share, share_covariance
+                mode, w, r, beams, table, spacing, largest, beta, side, share, share_covariance
             )
             if iteration == _KEEP_SIDE:
                 side = chosen
@@ -361,30 +381,35 @@ def fit_events(  # type: ignore[no-untyped-def]
                 multiplier[a] = w[a, 0] * r[0] + w[a, 1] * r[1] + w[a, 2] * r[2] + w[a, 3] * r[3]
                 value += r[a] * multiplier[a]
             chi2[event] = value
-            if iteration % 16 == 0:
-                # steps that go in circles
-                damping *= 0.7
-            scale = damping
             moved = 0.0
+            along = 0.0
+            norm = 0.0
             for i in range(particles):
                 for a in range(3):
-                    new[i, a] = y0[i, a]
+                    move = y0[i, a] - y[i, a]
                     for b in range(4):
-                        new[i, a] -= vjt[i, a, b] * multiplier[b]
-                    moved = max(moved, abs(new[i, a] - y[i, a]) / math.sqrt(v0[i, a, a]))
-                # a share of the step that leaves a possible particle
-                lowest = mass[i] + 0.1 * (y[i, 0] - mass[i])
-                if new[i, 0] < lowest:
-                    scale = min(scale, (y[i, 0] - lowest) / (y[i, 0] - new[i, 0]))
-                if new[i, 1] <= 0.0:
-                    scale = min(scale, 0.5 * y[i, 1] / (y[i, 1] - new[i, 1]))
-                elif new[i, 1] >= math.pi:
-                    scale = min(scale, 0.5 * (math.pi - y[i, 1]) / (new[i, 1] - y[i, 1]))
+                        move -= vjt[i, a, b] * multiplier[b]
+                    step[i, a] = move
+                    pull = move / math.sqrt(v0[i, a, a])
+                    moved = max(moved, abs(pull))
+                    along += pull * last[i, a]
+                    norm += last[i, a] * last[i, a]
+                    last[i, a] = pull
             if not moved < math.inf:
                 break
+            scale = _step_length(iteration, scale, along, norm)
+            for i in range(particles):
+                # at most the part of the step that leaves a possible particle
+                lowest = mass[i] + 0.1 * (y[i, 0] - mass[i])
+                if y[i, 0] + scale * step[i, 0] < lowest:
+                    scale = (lowest - y[i, 0]) / step[i, 0]
+                if y[i, 1] + scale * step[i, 1] <= 0.0:
+                    scale = -0.5 * y[i, 1] / step[i, 1]
+                elif y[i, 1] + scale * step[i, 1] >= math.pi:
+                    scale = 0.5 * (math.pi - y[i, 1]) / step[i, 1]
             for i in range(particles):
                 for a in range(3):
-                    y[i, a] += scale * (new[i, a] - y[i, a])
+                    y[i, a] += scale * step[i, a]
             if robust:
                 moved = max(moved, _reweight(v, v0, y, y0, alpha, n))
             if moved < tolerance:

@@ -11,6 +11,7 @@ measured energies follow the tail of a Crystal Ball. The JSON form is that of th
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -115,7 +116,7 @@ class PhotonCovariance(_Model):
     @model_validator(mode="after")
     def _apart(self) -> Self:
         regions = sorted(self.regions, key=lambda region: region.theta_min)
-        for left, right in zip(regions, regions[1:], strict=False):
+        for left, right in itertools.pairwise(regions):
             if right.theta_min < left.theta_max:
                 raise ValueError(
                     f"regions overlap between theta = {right.theta_min} and {left.theta_max}"
@@ -244,13 +245,11 @@ class PhotonCovariance(_Model):
         inside = region_of >= 0
         alpha, n, *_ = _fit_energy(d_e[inside], e_true[inside])
         regions = []
-        for k, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        for k, (low, high) in enumerate(itertools.pairwise(edges)):
             of = region_of == k
             _, _, *terms = _fit_energy(d_e[of], e_true[of], tail=(alpha, n))
             parts = {
-                "energy": EnergyResolution(
-                    stochastic=terms[0], constant=terms[1], noise=terms[2]
-                ),
+                "energy": EnergyResolution(stochastic=terms[0], constant=terms[1], noise=terms[2]),
                 "theta": _fit_angle(d_theta[of], e_true[of]),
                 "phi": _fit_angle(d_phi[of], e_true[of]),
             }
@@ -265,9 +264,7 @@ class PhotonCovariance(_Model):
             correlation = Correlation(
                 energy_theta=rho[0, 1], energy_phi=rho[0, 2], theta_phi=rho[1, 2]
             )
-            regions.append(
-                Region(theta_min=low, theta_max=high, correlation=correlation, **parts)
-            )
+            regions.append(Region(theta_min=low, theta_max=high, correlation=correlation, **parts))
         return cls(source=source, regions=tuple(regions), energy_tail=Tail(alpha=alpha, n=n))
 
 
@@ -290,14 +287,21 @@ def _fit_energy(
 
 
 def _fit_angle(residual: Array, energy: Array) -> AngularResolution:
-    """Both terms of an angle's resolution by maximum likelihood."""
+    """Both terms of an angle's resolution by maximum likelihood, without what is beyond 4 sigma.
+
+    Photons that converted behind the tracker make the tails.
+    """
 
     def cost(values: Array) -> float:
         variance = np.exp(2 * values[0]) + np.exp(2 * values[1]) / energy
         return float(np.mean(residual**2 / variance + np.log(variance)))
 
-    constant, stochastic = np.exp(_minimise(cost, [math.log(0.003)] * 2, spread=6.0))
-    return AngularResolution(constant=float(constant), stochastic=float(stochastic))
+    for _ in range(2):
+        constant, stochastic = np.exp(_minimise(cost, [math.log(0.003)] * 2, spread=6.0))
+        resolution = AngularResolution(constant=float(constant), stochastic=float(stochastic))
+        core = np.abs(residual) < 4 * resolution.sigma(energy)
+        residual, energy = residual[core], energy[core]
+    return resolution
 
 
 def _minimise(cost: Callable[[Array], float], start: list[float], spread: float) -> Array:
