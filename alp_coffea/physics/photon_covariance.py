@@ -242,21 +242,20 @@ class PhotonCovariance(_Model):
                 f"theta, found {numbers} between {edges.tolist()} rad; use more events or wider "
                 "ranges"
             )
-        inside = region_of >= 0
+        inside = (region_of >= 0) & (region_of < len(numbers))
         alpha, n, *_ = _fit_energy(d_e[inside], e_true[inside])
         regions = []
         for k, (low, high) in enumerate(itertools.pairwise(edges)):
             of = region_of == k
             _, _, *terms = _fit_energy(d_e[of], e_true[of], tail=(alpha, n))
-            parts = {
-                "energy": EnergyResolution(stochastic=terms[0], constant=terms[1], noise=terms[2]),
-                "theta": _fit_angle(d_theta[of], e_true[of]),
-                "phi": _fit_angle(d_phi[of], e_true[of]),
-            }
+            in_energy = EnergyResolution(stochastic=terms[0], constant=terms[1], noise=terms[2])
+            in_theta = _fit_angle(d_theta[of], e_true[of])
+            in_phi = _fit_angle(d_phi[of], e_true[of])
             pulls = np.stack(
                 [
-                    d[of] / part.sigma(e_true[of])
-                    for d, part in zip((d_e, d_theta, d_phi), parts.values(), strict=True)
+                    d_e[of] / in_energy.sigma(e_true[of]),
+                    d_theta[of] / in_theta.sigma(e_true[of]),
+                    d_phi[of] / in_phi.sigma(e_true[of]),
                 ]
             )
             # the core: a tail has its own correlations
@@ -264,7 +263,16 @@ class PhotonCovariance(_Model):
             correlation = Correlation(
                 energy_theta=rho[0, 1], energy_phi=rho[0, 2], theta_phi=rho[1, 2]
             )
-            regions.append(Region(theta_min=low, theta_max=high, correlation=correlation, **parts))
+            regions.append(
+                Region(
+                    theta_min=low,
+                    theta_max=high,
+                    energy=in_energy,
+                    theta=in_theta,
+                    phi=in_phi,
+                    correlation=correlation,
+                )
+            )
         return cls(source=source, regions=tuple(regions), energy_tail=Tail(alpha=alpha, n=n))
 
 
