@@ -14,6 +14,7 @@ import hashlib
 import importlib.util
 import inspect
 import json
+import re
 import sys
 import sysconfig
 import types
@@ -37,6 +38,8 @@ _PACKAGE: Final = "alp_coffea"
 _ALWAYS: Final = tuple(
     f"{_PACKAGE}.{name}" for name in ("events.schema", "events.reading", "execution.encoding")
 )
+#: An import statement, its names perhaps in brackets over several lines.
+_IMPORT: Final = re.compile(rb"^[ ]*((?:from|import) [^\n(#]*(?:\([^)]*\))?)", re.MULTILINE)
 
 
 def digest(content: Any) -> str:
@@ -142,7 +145,7 @@ def _source(name: str) -> Path | None:
 def _imports(text: bytes, module: str) -> list[str]:
     """Names that may be modules in the import statements of a source, wherever they stand."""
     names: list[str] = []
-    for node in _statements(ast.parse(text)):
+    for node in _statements(_tree(text, module)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -150,6 +153,17 @@ def _imports(text: bytes, module: str) -> list[str]:
             base = ".".join(part for part in (parent, node.module) if part)
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
     return [name for name in names if _may_be_module(name)]
+
+
+def _tree(text: bytes, module: str) -> ast.Module:
+    """What is needed to see the imports of a source: of ours, formatted as it is, just those."""
+    if module.split(".")[0] == _PACKAGE:
+        lines = [b" ".join(found.split()) for found in _IMPORT.findall(text)]
+        try:
+            return ast.parse(b"\n".join(lines))
+        except SyntaxError:  # prose that begins like an import
+            pass
+    return ast.parse(text)
 
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:

@@ -14,7 +14,7 @@ from alp_coffea.execution.checkpoints import Kind, Record
 from alp_coffea.execution.chunks import FilePlan
 
 #: How many results are merged at a time.
-FAN_IN = 16
+FAN_IN = 32
 
 
 @dataclass(slots=True, eq=False)

@@ -25,6 +25,7 @@ from alp_coffea.events.weights import weight_branch
 from alp_coffea.execution.checkpoints import Store
 from alp_coffea.execution.chunks import FilePlan, plan_files
 from alp_coffea.execution.clusters import Cluster
+from alp_coffea.execution.encoding import restored
 from alp_coffea.execution.engines import Engine, Iterative, LocalProcesses
 from alp_coffea.execution.fingerprints import code_digests, file_digest
 from alp_coffea.execution.progress import Status, Update
@@ -222,7 +223,7 @@ def _merged(work: Work, store: Store, plans: Iterable[FilePlan]) -> Output:
     merged: Output = {}
     for sample in sorted(work.results):
         merged = merge(store.folder, work.results[sample], merged)
-    return {sample: merged[sample] for sample in sorted(merged)}
+    return {sample: restored(merged[sample]) for sample in sorted(merged)}
 
 
 def _check_declared_fields(

@@ -33,7 +33,7 @@ from alp_coffea.events.reading import Reading
 from alp_coffea.execution import checkpoints
 from alp_coffea.execution.checkpoints import Kind, Record
 from alp_coffea.execution.chunks import describe, signature
-from alp_coffea.execution.encoding import decode, encode
+from alp_coffea.execution.encoding import encode, unpacked
 from alp_coffea.execution.fingerprints import installed
 
 #: Waiting times before reading a chunk again [s]: storage has short failures.
@@ -153,8 +153,11 @@ class Merge:
 
 
 def merge(folder: Path, records: Iterable[Record], start: Any = None) -> Any:
-    """Sum of the results of records, added to ``start`` (changed in place) if given."""
-    return accumulate((decode(checkpoints.read(folder, record)) for record in records), start)
+    """Sum of the results of records, added to ``start`` (changed in place) if given.
+
+    Its histograms are not put together yet, see :func:`~alp_coffea.execution.encoding.unpacked`.
+    """
+    return accumulate((unpacked(checkpoints.read(folder, record)) for record in records), start)
 
 
 def explain(error: BaseException, item: WorkItem) -> AlpCoffeaError:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from alp_coffea.errors import ProcessorError
 from alp_coffea.events.selection import Cutflow, Selection
-from alp_coffea.execution.encoding import decode, encode
+from alp_coffea.execution.encoding import decode, encode, restored, unpacked
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -82,6 +82,39 @@ def test_every_storage_and_axis_comes_back_exactly(storage: hist.storage.Storage
     # and both grow and add alike
     other = filled(storage, ["c", "a"], seed=2)
     assert after + other == before + other
+
+
+@pytest.mark.parametrize("storage", STORAGES, ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("categories", [["b", "a"], ["a", "b"], ["c"]])
+def test_stored_histograms_add_as_histograms_do(
+    storage: hist.storage.Storage, categories: list[str]
+) -> None:
+    one, two = filled(storage, ["b", "a"], seed=1), filled(storage, categories, seed=2)
+    three = filled(storage, ["a", "d"], seed=3)
+    before = encode([one])
+    first, second, third = (unpacked(encode([h]))[0] for h in (one, two, three))
+    total = first + second
+    total += third
+    expected = one + two + three
+    after = total.histogram()
+    assert after == expected
+    bits = (np.asarray(h.view(True)).tobytes() for h in (after, expected))
+    assert next(bits) == next(bits)
+    # and down to disk and back without being put together
+    assert decode(encode({"h": total}))["h"] == expected
+    assert encode([first]) == before  # what was added to is untouched
+
+
+def test_counts_are_their_own_variances_in_one_chunk_or_many() -> None:
+    def counts() -> hist.Hist:
+        return hist.Hist(hist.axis.Regular(3, 0, 3, name="x")).fill([0.5, 0.6, 1.5])
+
+    total = unpacked(encode([counts()]))[0] + unpacked(encode([counts()]))[0]
+    (after,) = restored([total])
+    assert after.variances().tolist() == [4, 2, 0]
+    weighted = counts().fill([0.5], weight=0.3)
+    total += unpacked(encode([weighted]))[0]
+    assert total.histogram().variances() is None
 
 
 def test_nan_negative_zero_and_large_sparse_arrays_keep_their_bits() -> None:
