@@ -118,8 +118,9 @@ class Scan(Model):
     energy_set_switch: PositiveFloat = 4.0
     windows: Windows = Windows()
     nuisances: Nuisances = Nuisances()
-    background_choices: Literal["nominal", "nine"] = "nine"
+    background_choices: Literal["nominal", "nine", "discrete"] = "nine"
     background_coefficients: Literal["non_negative", "free"] = "non_negative"
+    background_shape: Literal["floating", "sideband"] = "floating"
     confidence_level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     excluded: tuple[tuple[float, float], ...] = ()
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from alp_coffea.errors import InputError, suggest
 from alp_coffea.events.selection import Cutflow
-from alp_coffea.stats.scan_result import ScanResult, WindowFit, window_fit
+from alp_coffea.stats.scan_result import PROFILED, ScanResult, WindowFit, window_fit
 from alp_coffea.stats.signal import SignalModel
 from alp_coffea.storage import load_cutflows, load_histograms
 
@@ -118,6 +118,12 @@ class Run:
         the observed limit (see ``variation``), in units of the row's ``limit_unit``.
         """
         row = self._nearest(mass)
+        if limit and row["variation"] == PROFILED:
+            raise InputError(
+                f"{self.folder}: the limit at {row['mass']:g} GeV is profiled over the orders of "
+                "the background, so no single workspace gives it; those of all orders are in "
+                f"'workspaces' as m_{row['mass']:.4f}_order_N.json"
+            )
         other = limit and row["variation"] != "nominal"
         try:
             return self.workspaces[workspace_name(row["mass"], limit=other)]
@@ -155,10 +161,11 @@ def load(out: Path | str) -> Run:
     return Run(folder)
 
 
-def workspace_name(mass: float, *, limit: bool = False) -> str:
-    """File name of the nominal workspace of a mass hypothesis [GeV], or of the one whose
-    background choice gave the observed limit."""
-    return f"m_{mass:.4f}{'_limit' if limit else ''}.json"
+def workspace_name(mass: float, *, limit: bool = False, order: int | None = None) -> str:
+    """File name of the nominal workspace of a mass hypothesis [GeV], of the one whose background
+    choice gave the observed limit, or of one order of a scan that is profiled over orders."""
+    which = "_limit" if limit else "" if order is None else f"_order_{order}"
+    return f"m_{mass:.4f}{which}.json"
 
 
 def save_workspaces(workspaces: dict[str, dict[str, Any]], folder: Path) -> None:

@@ -63,6 +63,10 @@ def scan_masses(job: Job) -> None:
         {
             **{workspace_name(p.window.mass): p.workspace for p in models.nominal},
             **{workspace_name(p.window.mass, limit=True): p.workspace for p in models.limiting},
+            **{
+                workspace_name(p.window.mass, order=p.window.order): p.workspace
+                for p in models.profiled
+            },
         },
         job.out / "workspaces",
     )

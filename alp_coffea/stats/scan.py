@@ -15,7 +15,17 @@ from alp_coffea.errors import ModelError
 from alp_coffea.physics.theory import coupling_from_cross_section
 from alp_coffea.stats.background import Spectra, fit_window
 from alp_coffea.stats.limits import PointLimits, point_limits
-from alp_coffea.stats.scan_result import BANDS, COLUMNS, Row, ScanResult, WindowFit, window_fit
+from alp_coffea.stats.profiling import profile_orders
+from alp_coffea.stats.scan_result import (
+    BANDS,
+    COLUMNS,
+    PROFILED,
+    Row,
+    ScanResult,
+    WindowFit,
+    window_fit,
+)
+from alp_coffea.stats.sidebands import fix_shapes
 from alp_coffea.stats.signal import SignalModel
 from alp_coffea.stats.studies import spurious_signal
 from alp_coffea.stats.systematics import Systematics
@@ -26,6 +36,8 @@ __all__ = [
     "COLUMNS",
     "NINE_CHOICES",
     "NOMINAL",
+    "ORDER_CHOICES",
+    "PROFILED",
     "BackgroundChoice",
     "ScanModels",
     "ScanResult",
@@ -63,14 +75,21 @@ NINE_CHOICES: Final = (
         if order or widen
     ),
 )
+#: Orders that discrete profiling decides between: those of the nine choices.
+ORDER_CHOICES: Final = (NOMINAL, BackgroundChoice(-1), BackgroundChoice(1))
 
 
 class ScanModels(NamedTuple):
-    """Statistical models of a scan: the ``nominal`` one of every mass that has one, and the
-    ``limiting`` one of every mass whose observed limit another background choice gave."""
+    """Statistical models of a scan.
+
+    The ``nominal`` one of every mass that has one (with discrete profiling that of the best
+    order), the ``limiting`` one of every mass whose observed limit another background choice
+    gave, and with discrete profiling the ``profiled`` ones of all orders.
+    """
 
     nominal: list[Point]
     limiting: list[Point]
+    profiled: list[Point]
 
 
 def hypotheses(model: SignalModel, settings: Scan) -> list[float]:
@@ -137,7 +156,7 @@ def scan_points(
             )
         except ModelError as error:
             points.append(error)
-    return points
+    return fix_shapes(points) if settings.background_shape == "sideband" else points
 
 
 def scan(
@@ -163,7 +182,8 @@ def scan(
         Interpolated signal.
     settings
         Range, windows, nuisances and confidence level; default R0's. With
-        ``background_choices: nine`` the limits are the weakest of nine background models.
+        ``background_choices: nine`` the limits are the weakest of nine background models, with
+        ``discrete`` everything is profiled over three orders.
     luminosity
         Of the data [1/pb].
     background
@@ -189,9 +209,12 @@ def scan(
     settings = settings or Scan()
     observed = Spectra.of(data)
     expected = observed if background is None else Spectra.of(background)
-    choices = NINE_CHOICES if settings.background_choices == "nine" else (NOMINAL,)
+    choices = {
+        "nominal": (NOMINAL,), "nine": NINE_CHOICES, "discrete": ORDER_CHOICES
+    }[settings.background_choices]  # fmt: skip
     masses = hypotheses(model, settings)
     level = settings.confidence_level
+    built: list[list[Point | ModelError]] = []
     fitted: list[list[_Fitted]] = []
     for number, choice in enumerate(choices, 1):
         points = scan_points(
@@ -204,16 +227,13 @@ def scan(
             choice=choice,
             systematics=systematics,
         )
-        good = [point for point in points if isinstance(point, Point)]
-        limits = iter(point_limits([point.workspace for point in good], level=level))
-        fitted.append(
-            [
-                _Fitted(choice, point, next(limits) if isinstance(point, Point) else None)
-                for point in points
-            ]
-        )
+        built.append(points)
+        if settings.background_choices != "discrete":
+            fitted.append(_fitted(choice, points, level))
         if progress is not None:
             progress(number * len(masses), len(choices) * len(masses))
+    if settings.background_choices == "discrete":
+        fitted = [_profiled(built, level)]
     rows = tuple(
         _row(list(alternatives), mass, model.sqrt_s, settings, luminosity, blinded)
         for mass, alternatives in zip(masses, zip(*fitted, strict=True), strict=True)
@@ -225,9 +245,40 @@ def scan(
         fit.point
         for row, alternatives in zip(rows, zip(*fitted, strict=True), strict=True)
         for fit in alternatives[1:]
-        if fit.choice.name == row["variation"] and isinstance(fit.point, Point)
+        if fit.choice == row["variation"] and isinstance(fit.point, Point)
     ]
-    return ScanResult(rows, model.sqrt_s, synthetic), ScanModels(nominal, limiting)
+    profiled = [point for column in built for point in column if isinstance(point, Point)]
+    models = ScanModels(nominal, limiting, profiled if choices is ORDER_CHOICES else [])
+    return ScanResult(rows, model.sqrt_s, synthetic), models
+
+
+def _fitted(
+    choice: BackgroundChoice, points: Sequence[Point | ModelError], level: float
+) -> list[_Fitted]:
+    """Fits and limits of all masses with one choice of background."""
+    good = [point for point in points if isinstance(point, Point)]
+    limits = iter(point_limits([point.workspace for point in good], level=level))
+    return [
+        _Fitted(choice.name, point, next(limits) if isinstance(point, Point) else None)
+        for point in points
+    ]
+
+
+def _profiled(built: Sequence[Sequence[Point | ModelError]], level: float) -> list[_Fitted]:
+    """Fits and limits of all masses, profiled over the orders; ``built`` is by order, then mass."""
+    masses = list(zip(*built, strict=True))
+    whole = [orders for orders in masses if all(isinstance(point, Point) for point in orders)]
+    columns = [[p for p in column if isinstance(p, Point)] for column in zip(*whole, strict=True)]
+    found = iter(profile_orders(columns, level=level))
+    fitted: list[_Fitted] = []
+    for orders in masses:
+        errors = [point for point in orders if isinstance(point, ModelError)]
+        if errors:
+            fitted.append(_Fitted(PROFILED, errors[0], None))
+            continue
+        result = next(found)
+        fitted.append(_Fitted(PROFILED, orders[result.best], result.limits))
+    return fitted
 
 
 def _add_spurious(
@@ -255,7 +306,7 @@ _OBSERVED: Final = (
 class _Fitted:
     """One mass with one choice of background: its model and limits, or why there are none."""
 
-    choice: BackgroundChoice
+    choice: str
     point: Point | ModelError
     limits: PointLimits | None
 
@@ -281,14 +332,14 @@ def _row(
         "energy_set": settings.energy_set(mass),
         "luminosity": luminosity,
         "level": settings.confidence_level,
-        "variation": nominal.choice.name,
+        "variation": nominal.choice,
         "status": nominal.status,
         "note": "",
     }
     if not isinstance(nominal.point, Point) or nominal.limits is None:
         return row
     good = [fit for fit in alternatives if fit.status == "ok"]
-    failed = [fit.choice.name for fit in alternatives if fit.status != "ok"]
+    failed = [fit.choice for fit in alternatives if fit.status != "ok"]
     row |= _fit_columns(nominal.point, nominal.limits, luminosity)
     row |= _limit_columns(good or [nominal], mass, sqrt_s, blinded)
     notes = [nominal.point.window.note, nominal.limits.note]
@@ -349,7 +400,7 @@ def _limit_columns(
     chosen = alternatives[weakest]
     assert isinstance(chosen.point, Point)
     row: Row = {
-        "variation": chosen.choice.name,
+        "variation": chosen.choice,
         "z_lowest": min(significances),
         "limit_unit": chosen.point.unit,
     }

@@ -52,6 +52,8 @@ COLUMNS: Final = (
     "status",
     "note",
 )
+#: The ``variation`` of limits that are profiled over the order of the background.
+PROFILED: Final = "profiled"
 _TEXT: Final = frozenset({"definition", "energy_set", "variation", "status", "note"})
 
 Row = dict[str, Any]
