@@ -115,6 +115,8 @@ class Sample(Model):
     section at the beams' energy. Simulation is scaled to the data of the
     same ``campaign``, or to all data if it names none.
 
+    ``file_entries`` (CSV with file, entries and, for data with a table, experiment and run) says
+    how many events each file should have: what is lost with a file that cannot be read.
     ``friends`` are paths with ``{folder}`` and ``{stem}`` of each file, holding other particle
     lists of the same events; ``conversion`` says how files in basf2's own layouts are read.
     """
@@ -134,6 +136,7 @@ class Sample(Model):
     streams: PositiveFloat | None = None
     luminosity_table: str | None = None
     good_runs: str | None = None
+    file_entries: str | None = None
     event_weight: str | EventWeight | None = None
     allow_duplicate_events: bool = False
     synthetic: bool = False
@@ -264,6 +267,7 @@ def load_catalogue(path: str | Path) -> Catalogue:
                 "friends": tuple(expand_variables(name, path) for name in sample.friends),
                 "luminosity_table": sample.luminosity_table and located(sample.luminosity_table),
                 "good_runs": sample.good_runs and located(sample.good_runs),
+                "file_entries": sample.file_entries and located(sample.file_entries),
             }
         )
         for sample in catalogue.samples

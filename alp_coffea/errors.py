@@ -63,6 +63,10 @@ class EmptyFileError(InputError):
     """A tree without entries."""
 
 
+class UncountedFileError(InputError):
+    """A file was lost and nobody knows how many events it had, so neither what is left covers."""
+
+
 class IncompleteRunError(InputError):
     """Fewer entries were processed than the catalogue promises."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import uproot
 import yaml
 from conftest import SMALL_CATALOGUE
 
@@ -111,19 +112,28 @@ def test_a_lost_file_scales_yields_limits_and_manifest(small_input: Path, tmp_pa
     data = content["samples"][0]
     assert data["kind"] == "data"
     broken = tmp_path / "broken.root"
+    with uproot.open(data["files"][0]) as file:
+        entries = file["events"].num_entries
     broken.write_bytes(Path(data["files"][0]).read_bytes()[:100_000])
     data["files"].append(str(broken))
+    (tmp_path / "list.csv").write_text(f"file,entries\n{broken},{entries}\n", "utf-8")
+    data["file_entries"] = str(tmp_path / "list.csv")
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(content), "utf-8")
     run = run_analysis(
         analysis(tmp_path, tmp_path / "c.yaml"),
         tmp_path / "out",
-        stages=("process", "model", "scan"),
         options=Options(allow_missing=True),
     )
     assert run.luminosity == pytest.approx(445 / 2)
+    assert run.samples["pseudo_data"]["covered_luminosity"] == run.luminosity
+    # every figure and the report say it
+    text = (run.folder / "report.html").read_text("utf-8")
+    assert "222.5" in text
+    assert "445 pb" not in text
     assert not run.manifest["input_complete"]
     identities = run.manifest["identities"]
-    assert identities["events"] == sum(row["expected"] for row in run.ledger)
+    read = [row["expected"] for row in run.ledger if row["status"] == "done"]
+    assert identities["events"] == sum(read)
     assert identities["exact"]
     background = run.samples["ggg"]
     assert background["scale"] == pytest.approx(445 / 2 / background["covered_luminosity"])

@@ -162,7 +162,7 @@ def test_bad_input_exits_3_and_is_named(
 
 
 def test_allowed_losses_scale_the_luminosity(
-    analysis: Any, small_input: Path, tmp_path: Path
+    analysis: Any, small_input: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from alp_coffea import load
 
@@ -172,12 +172,26 @@ def test_allowed_losses_scale_the_luminosity(
     files = [str(small_input / "input" / "ggg.root"), str(broken)]
     path = analysis(files=files, generated_events=400_000)
     out = tmp_path / "out"
-    assert main(["run", str(path), "-o", str(out), "--stages", "process"]) == 3
-    code = main(["run", str(path), "-o", str(out), "--stages", "process", "--allow-missing"])
-    assert code == 3  # done, but the input was incomplete
+    command = ["run", str(path), "-o", str(out), "--stages", "process"]
+    assert main(command) == 3
+    capsys.readouterr()
+    assert main([*command, "--allow-missing"]) == 3
+    said = capsys.readouterr().err
+    assert "the luminosity that is left is unknown" in said
+    assert "file_entries" in said
+    assert main([*command, "--allow-missing", "--estimate-missing"]) == 3  # done, but incomplete
+    assert "the luminosity is an estimate" in capsys.readouterr().err
+    estimated = load(out)
+    assert estimated.samples["ggg"]["covered_fraction"] == 0.5
+    assert estimated.samples["ggg"]["covered_uncertainty"] > 0
+    entries = estimated.ledger[1]["expected"]
+    (tmp_path / "list.csv").write_text(f"file,entries\nbroken.root,{entries // 4}\n", "utf-8")
+    path = analysis(files=files, generated_events=400_000, file_entries="list.csv")
+    assert main([*command, "--allow-missing"]) == 3
     result = load(out)
+    assert result.samples["ggg"]["covered_fraction"] == pytest.approx(0.8, rel=1e-3)
+    assert result.samples["ggg"]["covered_uncertainty"] is None
     assert not result.manifest["input_complete"]
-    assert result.samples["ggg"]["covered_fraction"] == 0.5
     lost = [row for row in result.ledger if row["status"] == "unusable"]
     assert [Path(row["path"]).name for row in lost] == ["broken.root"]
     assert "truncated" in lost[0]["reason"]

@@ -92,8 +92,9 @@ def _sample_row(sample: Sample, covered: Coverage, luminosities: Luminosities) -
         "luminosity": covered.recorded,
         "covered_fraction": covered.fraction,
         "covered_luminosity": covered.covered,
+        "covered_uncertainty": covered.uncertainty,
         "runs": covered.runs,
-        "note": covered.note,
+        "note": "; ".join(covered.notes),
         "scale": scale(luminosities.of_sample(sample), covered.covered),
         "synthetic": sample.synthetic,
     }

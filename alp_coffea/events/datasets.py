@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import math
+import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -29,6 +31,7 @@ from alp_coffea.errors import (
     suggest,
 )
 from alp_coffea.events.conversion.conversion_cache import canonical_files, friend_groups, is_foreign
+from alp_coffea.events.conversion.convert import count_events
 from alp_coffea.events.opening import (
     CANONICAL_PREFIXES,
     TreeInfo,
@@ -40,8 +43,11 @@ from alp_coffea.events.opening import (
     tree_info,
 )
 
-#: ``blinded``: data that are counted but not processed.
-Status = Literal["pending", "done", "partial", "blinded", "unusable"]
+#: ``blinded``: data that are counted but not processed. ``left_out``: not opened, by a limit.
+Status = Literal["pending", "done", "partial", "blinded", "left_out", "unusable"]
+#: How the number of entries is known: from the file itself, from the list of the catalogue, from
+#: an earlier run, or not.
+Counted = Literal["", "file", "list", "earlier run"]
 
 _PARQUET: Final = (".parquet", ".pq")
 _HINT: Final = "(--allow-missing goes on without it)"
@@ -55,7 +61,8 @@ class FileRecord:
     are filled while processing (``selected`` stays None for processors that do not report it).
     ``conversion`` tells what a file in another layout was made of, ``path`` being the converted
     one. ``misfits`` are branches of a collection that hold no list of numbers, by type. ``runs``
-    are entries by (experiment, run), once the identities were read.
+    are entries by (experiment, run), once the identities were read. ``unread`` are ranges of
+    entries that were not processed, ``unread_runs`` the same by run.
     """
 
     sample: str
@@ -68,14 +75,17 @@ class FileRecord:
     selected: int | None = None
     status: Status = "pending"
     reason: str = ""
+    counted: Counted = ""
     conversion: dict[str, Any] | None = None
     branches: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
     misfits: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
     runs: dict[tuple[int, int], int] = field(default_factory=dict, repr=False, compare=False)
+    unread: list[tuple[int, int]] = field(default_factory=list, repr=False, compare=False)
+    unread_runs: dict[tuple[int, int], int] = field(default_factory=dict, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The ledger line as plain data, without branches and runs."""
-        hidden = ("branches", "misfits", "runs")
+        hidden = ("branches", "misfits", "runs", "unread", "unread_runs")
         names = [item.name for item in fields(self) if item.name not in hidden]
         return {name: getattr(self, name) for name in names}
 
@@ -83,6 +93,16 @@ class FileRecord:
     def is_parquet(self) -> bool:
         """Whether the file is parquet, judged by its ending."""
         return self.path.endswith(_PARQUET)
+
+    @property
+    def known(self) -> bool:
+        """Whether the number of entries that the file should give is known."""
+        return self.expected > 0 or self.counted != ""
+
+    @property
+    def source(self) -> str:
+        """The file of the catalogue, also where it was converted."""
+        return self.path if self.conversion is None else str(self.conversion["sources"][0]["path"])
 
 
 def open_catalogue(
@@ -102,7 +122,7 @@ def open_catalogue(
     Parameters
     ----------
     limit_files
-        Files per sample.
+        Files to open per sample; the others are ``left_out``.
     cache
         Folder for what files in basf2's own layouts are converted to. None leaves them as they
         are, with a reason that says so.
@@ -119,7 +139,10 @@ def open_catalogue(
     """
     records: list[FileRecord] = []
     for sample in catalogue.samples:
-        records += _resolve(sample, allow_missing)[:limit_files]
+        found = _resolve(sample, allow_missing)
+        for record in found[limit_files:] if limit_files else ():
+            record.status, record.reason = "left_out", "left out by the limit on files"
+        records += found
     _refuse_repeated_paths(records)
     with ThreadPoolExecutor(max_workers=8) as pool:  # opening is waiting, mostly
         failures = list(pool.map(_open_or_error, records))
@@ -194,21 +217,15 @@ def _refuse_copies(records: Iterable[FileRecord]) -> None:
     """The same content under two names, in one sample or two."""
     seen: dict[tuple[str, str], FileRecord] = {}
     for record in records:
-        if not record.identity or record.status == "unusable":
+        if not record.identity or record.status != "pending":
             continue
         other = seen.setdefault((record.identity, record.tree), record)
         if other is not record:
             raise ConfigurationError(
-                f"{_source(record)} (sample '{record.sample}') is a copy of {_source(other)} "
+                f"{record.source} (sample '{record.sample}') is a copy of {other.source} "
                 f"(sample '{other.sample}', identity {record.identity}); its events would count "
                 "twice. Remove one"
             )
-
-
-def _source(record: FileRecord) -> str:
-    if record.conversion is None:
-        return record.path
-    return str(record.conversion["sources"][0]["path"])
 
 
 def _check_generated(catalogue: Catalogue, records: Sequence[FileRecord]) -> None:
@@ -227,6 +244,8 @@ def _check_generated(catalogue: Catalogue, records: Sequence[FileRecord]) -> Non
 def _open_or_error(record: FileRecord) -> InputError | None:
     if record.status == "unusable":
         return MissingFileError(record.reason)
+    if record.status == "left_out":
+        return None
     try:
         if record.is_parquet:
             _open_parquet(record)
@@ -258,13 +277,13 @@ def _open_root(record: FileRecord) -> None:
 def _open_parquet(record: FileRecord) -> None:
     with open_parquet(record.path) as file:
         info = parquet_columns(file, Path(record.path).name)
+        _take_columns(record, info)
         for name in (*info.names("string"), *info.names("other")):
             # coffea cannot make events of a file with such a column, wanted or not
             raise WrongTypeError(
                 f"{record.path}: column '{name}' is '{info.columns[name].type}'; columns must be "
                 "numbers or lists of numbers. Write the file without it"
             )
-        _take_columns(record, info)
         metadata = file.metadata.metadata or {}
         digest = metadata.get(b"content_digest", b"").decode()
         # parquet has no identifier of its own; its footer describes every column chunk
@@ -281,7 +300,7 @@ def _take_columns(record: FileRecord, info: TreeInfo) -> None:
         for name, column in info.columns.items()
         if name.startswith(CANONICAL_PREFIXES) and column.kind != "jagged"
     }
-    record.expected = info.entries
+    record.expected, record.counted = info.entries, "file"
 
 
 @contextmanager
@@ -321,7 +340,7 @@ def _convert(
             number
             for number, record in enumerate(records)
             if record.sample == sample.name
-            and record.status != "unusable"
+            and record.status == "pending"
             and not record.is_parquet
             and not any(branch.startswith(CANONICAL_PREFIXES) for branch in record.branches)
         ]
@@ -342,6 +361,7 @@ def _convert(
             record = records[number]
             if isinstance(result.error, InputError):
                 failures[number] = _named(result.error, sample.name)
+                _count_unconverted(record, sample)
             elif result.error is not None:  # settings that fit no file
                 raise ConfigurationError(f"sample '{sample.name}': {result.error}")
             elif result.report is not None:
@@ -351,6 +371,16 @@ def _convert(
                 report = result.report.to_json()
                 del report["columns"], report["unused"]
                 record.conversion = report
+
+
+def _count_unconverted(record: FileRecord, sample: Sample) -> None:
+    """What a file that cannot be converted should have given: identities are often intact."""
+    record.expected, record.counted = 0, ""
+    try:
+        record.runs = count_events(record.path, sample.conversion)
+    except (InputError, ConfigurationError):
+        return
+    record.expected, record.counted = sum(record.runs.values()), "file"
 
 
 def _is_foreign(path: str) -> bool:
@@ -377,12 +407,31 @@ def read_fraction(record: FileRecord) -> float:
 def covered_fraction(records: Sequence[FileRecord], sample: str) -> float:
     """Share of a sample's entries that was read; unusable files count as wholly lost.
 
-    Files that could not even be counted are taken to be as large as the sample's mean file.
+    Files whose entries are not known are taken to be as large as the sample's mean file, see
+    :func:`covered_uncertainty`.
     """
     rows = [record for record in records if record.sample == sample]
     counted = [record.expected for record in rows if record.expected > 0]
     if not counted:
         return 0.0
     mean = sum(counted) / len(counted)
-    expected = sum(record.expected or mean for record in rows)
+    expected = sum(record.expected if record.known else mean for record in rows)
     return sum(record.expected * read_fraction(record) for record in rows) / expected
+
+
+def covered_uncertainty(records: Sequence[FileRecord], sample: str) -> float:
+    """Relative uncertainty of :func:`covered_fraction`: 0 where every file was counted.
+
+    From the spread of the sizes of the files that were counted, as large as their mean where
+    there is only one of them.
+    """
+    rows = [record for record in records if record.sample == sample]
+    unknown = sum(not record.known for record in rows)
+    counted = [record.expected for record in rows if record.expected > 0]
+    if not unknown or not counted:
+        return 0.0
+    mean = sum(counted) / len(counted)
+    spread = statistics.stdev(counted) if len(counted) > 1 else mean
+    # of the unknown sum, and of the mean that stands for it
+    error = math.sqrt(unknown * spread**2 + (unknown * spread) ** 2 / len(counted))
+    return error / (sum(counted) + unknown * mean)

@@ -22,6 +22,7 @@ from alp_coffea.catalogue_config import Sample
 from alp_coffea.errors import (
     AlpCoffeaError,
     DuplicateEventError,
+    MissingFieldError,
     UnreadableFileError,
     WrongTypeError,
 )
@@ -267,6 +268,32 @@ _REMEDY: Final = "set 'allow_duplicate_events: true' for the sample if they are 
 
 def _name(run: RunKey, event: int) -> str:
     return f"event {event} of experiment {run[0]}, run {run[1]}, production {run[2]}"
+
+
+def runs_in(
+    record: FileRecord, ranges: Sequence[tuple[int, int]] | None = None
+) -> dict[tuple[int, int], int]:
+    """Entries by (experiment, run) of a file, or of some ranges of its entries.
+
+    Raises UnreadableFileError or WrongTypeError, and MissingFieldError without these branches.
+    """
+    columns: list[str] = list(_COLUMNS[:2])
+    missing = [name for name in columns if name not in record.branches]
+    if missing:
+        raise MissingFieldError(
+            f"{record.path}: tree '{record.tree}' has no branch {', '.join(missing)}; luminosity "
+            "by run needs them"
+        )
+    parts: list[list[Integers]] = []
+    for part in (_read_parquet if record.is_parquet else _read_root)(record, columns):
+        if isinstance(part, AlpCoffeaError):
+            raise part
+        parts.append(part)
+    rows = np.stack([np.concatenate(column) for column in zip(*parts, strict=True)], axis=1)
+    if ranges is not None:
+        rows = np.concatenate([rows[:0], *(rows[start:stop] for start, stop in ranges)])
+    runs, counts = np.unique(rows, axis=0, return_counts=True)
+    return {(int(e), int(r)): int(n) for (e, r), n in zip(runs, counts, strict=True)}
 
 
 def _read_root(record: FileRecord, columns: list[str]) -> Iterator[list[Integers] | AlpCoffeaError]:

@@ -8,9 +8,8 @@ Tables are CSV files with a header; lines that begin with ``#`` are comments::
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, overload
@@ -20,15 +19,18 @@ from numpy.typing import NDArray
 
 from alp_coffea.catalogue_config import Catalogue, Sample
 from alp_coffea.config import Blinding
-from alp_coffea.errors import ConfigurationError, suggest
+from alp_coffea.errors import ConfigurationError, UncountedFileError
 from alp_coffea.events.blinding import luminosity_fraction
-from alp_coffea.events.datasets import FileRecord, covered_fraction, read_fraction
-from alp_coffea.events.weights import equivalent_luminosity
+from alp_coffea.events.csv_files import RunNumber, csv_rows, run_number
+from alp_coffea.events.datasets import (
+    FileRecord,
+    covered_fraction,
+    covered_uncertainty,
+    read_fraction,
+)
+from alp_coffea.events.weights import cross_section_notes, equivalent_luminosity
 
-#: (experiment, run)
-RunNumber = tuple[int, int]
-
-#: Runs that are named in messages and manifests.
+#: Runs and files that are named in messages and manifests.
 _NAMED: Final = 10
 
 
@@ -47,7 +49,8 @@ def read_luminosity_table(path: str | Path) -> dict[RunNumber, float]:
     Raises ConfigurationError naming file and line.
     """
     table: dict[RunNumber, float] = {}
-    for line, run, row in _rows(Path(path), ("experiment", "run", "luminosity")):
+    for line, row in csv_rows(Path(path), ("experiment", "run", "luminosity")):
+        run = run_number(Path(path), line, row)
         try:
             luminosity = float(row["luminosity"])
         except ValueError:
@@ -68,50 +71,15 @@ def read_good_runs(path: str | Path) -> set[RunNumber]:
 
     Raises ConfigurationError naming file and line.
     """
-    return {run for _, run, _ in _rows(Path(path), ("experiment", "run"))}
+    return {
+        run_number(Path(path), line, row)
+        for line, row in csv_rows(Path(path), ("experiment", "run"))
+    }
 
 
 def good_run_keys(path: str | Path) -> tuple[int, ...]:
     """Sorted :func:`run_keys` of a good-run list."""
     return tuple(sorted(run_keys(*run) for run in read_good_runs(path)))
-
-
-def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, RunNumber, dict[str, str]]]:
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
-        near = suggest(path.name, [p.name for p in path.parent.glob("*.csv")])
-        raise ConfigurationError(f"{path}: no such file{near}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read as text: {error}") from error
-    lines = [
-        (n, t) for n, t in enumerate(text.splitlines(), 1) if t.strip() and t.lstrip()[0] != "#"
-    ]
-    reader = csv.DictReader((t for _, t in lines), skipinitialspace=True, strict=True)
-    try:
-        header = [name.strip() for name in reader.fieldnames or ()]
-        for column in columns:
-            if column not in header:
-                raise ConfigurationError(
-                    f"{path}: no column '{column}'{suggest(column, header)} The first line must "
-                    f"be '{','.join(columns)}'; it is '{','.join(header)}'"
-                )
-        reader.fieldnames = header
-        for (line, _), row in zip(lines[1:], reader, strict=False):
-            if None in row or None in row.values():
-                raise ConfigurationError(f"{path}: line {line}: expected {len(header)} values")
-            try:
-                run = int(row["experiment"]), int(row["run"])
-            except ValueError:
-                run = (-1, -1)
-            if not all(0 <= number < 2**31 for number in run):
-                raise ConfigurationError(
-                    f"{path}: line {line}: experiment '{row['experiment']}' and run '{row['run']}' "
-                    "must be whole numbers >= 0"
-                )
-            yield line, run, row
-    except csv.Error as error:
-        raise ConfigurationError(f"{path}: not valid CSV: {error}") from error
 
 
 def _name(run: RunNumber) -> str:
@@ -136,41 +104,59 @@ class Coverage:
         Of what was read.
     fraction
         Share of the entries that was read.
+    uncertainty
+        Of ``covered`` [1/pb], None where that is exact: it is estimated if it is not known what
+        lost or left-out files had.
     runs
         Runs with entries, and without: number and luminosity. None without a table.
-    note
+    notes
         Anything worth knowing, in words.
     """
 
     recorded: float | None
     covered: float | None
     fraction: float
+    uncertainty: float | None = None
     runs: Mapping[str, float] | None = None
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def coverage(sample: Sample, records: Sequence[FileRecord], *, sqrt_s: float) -> Coverage:
     """The luminosity of a sample that was read; ``sqrt_s`` [GeV] is used for signals.
 
     With a table it is the sum over the good runs that have entries, each times the share of the
-    run's entries that was read: a file that is absent takes its runs with it, whether it was
-    listed or not. A run that is spread over several files must not lose a file unnoticed: keep
-    whole runs in one file, or check ``runs_without_entries``. Otherwise the sample's luminosity
-    times the share of its entries that was read.
+    run's entries that was read: a file that is absent takes its runs with it. Without, it is the
+    sample's luminosity times the share of its entries that was read. The latter also serves as
+    estimate where it is not known what lost or left-out files had, see :func:`uncounted`.
 
     Raises ConfigurationError if a good run with entries is not in the table, or a table is wrong.
     """
     fraction = covered_fraction(records, sample.name)
-    uncounted = [r for r in records if r.sample == sample.name and not r.expected]
+    unknown = uncounted(records, sample)
+    notes = cross_section_notes(sample, sqrt_s)
     if sample.luminosity_table is None:
         total = equivalent_luminosity(sample, sqrt_s)
-        note = (
-            f"{len(uncounted)} unusable files are taken to be as large as the others on average"
-            if uncounted
-            else ""
+        covered, runs = None if total is None else total * fraction, None
+    else:
+        total, covered, runs, remarks = _by_run(sample, records)
+        notes += remarks
+        if unknown:
+            covered = total * fraction
+    uncertainty = None
+    if unknown and covered is not None:
+        uncertainty = covered * covered_uncertainty(records, sample.name)
+        notes.append(
+            f"the luminosity is an estimate ({covered:.6g} +- {uncertainty:.2g}/pb): it is not "
+            f"known what {len(unknown)} files had, which are taken for the mean of the others"
         )
-        covered = None if total is None else total * fraction
-        return Coverage(total, covered, fraction, note=note)
+    return Coverage(total, covered, fraction, uncertainty, runs, tuple(notes))
+
+
+def _by_run(
+    sample: Sample, records: Sequence[FileRecord]
+) -> tuple[float, float, dict[str, float], list[str]]:
+    """Luminosity of all good runs and of what was read of them, the runs, and remarks."""
+    assert sample.luminosity_table is not None
     table = read_luminosity_table(sample.luminosity_table)
     good = set(table) if sample.good_runs is None else read_good_runs(sample.good_runs)
     entries: dict[RunNumber, int] = {}
@@ -181,7 +167,7 @@ def coverage(sample: Sample, records: Sequence[FileRecord], *, sqrt_s: float) ->
         for run, number in record.runs.items():
             if sample.good_runs is None or run in good:
                 entries[run] = entries.get(run, 0) + number
-                read[run] = read.get(run, 0.0) + number * read_fraction(record)
+                read[run] = read.get(run, 0.0) + _read_of(record, run)
     unknown = set(entries) - set(table)
     if unknown:
         raise ConfigurationError(
@@ -189,32 +175,78 @@ def coverage(sample: Sample, records: Sequence[FileRecord], *, sqrt_s: float) ->
             f"{sample.luminosity_table}, so their luminosity is unknown: {_names(unknown)}. "
             "Add them, or leave them out with 'good_runs'"
         )
-    absent = {run for run in good if run in table and run not in entries}
+    seen = {run for run, number in read.items() if number}
+    absent = {run for run in good if run in table and run not in seen}
     lost = sum(table[run] for run in absent)
-    covered = sum(table[run] * read[run] / entries[run] for run in entries)
     notes = []
-    if uncounted:
-        notes.append(
-            f"{len(uncounted)} unusable files: runs that are also in other files count in full"
-        )
     if absent:
         notes.append(
-            f"{len(absent)} runs without any entry are not counted ({lost:.6g}/pb): "
+            f"{len(absent)} runs of which no entry was read are not counted ({lost:.6g}/pb): "
             f"{_names(absent)}"
         )
     if extra := good - set(table):
         notes.append(f"{len(extra)} good runs are not in the luminosity table: {_names(extra)}")
-    return Coverage(
-        recorded=sum(table[run] for run in good if run in table),
-        covered=covered,
-        fraction=fraction,
-        runs={
-            "runs_with_entries": len(entries),
+    return (
+        sum(table[run] for run in good if run in table),
+        sum(table[run] * read[run] / entries[run] for run in seen),
+        {
+            "runs_with_entries": len(seen),
             "runs_without_entries": len(absent),
             "luminosity_without_entries": lost,
         },
-        note="; ".join(notes),
+        notes,
     )
+
+
+def _read_of(record: FileRecord, run: RunNumber) -> float:
+    """Entries of a run that were read of a file."""
+    if record.unread_runs:
+        return record.runs[run] - record.unread_runs.get(run, 0)
+    return record.runs[run] * read_fraction(record)
+
+
+def uncounted(records: Sequence[FileRecord], sample: Sample) -> list[FileRecord]:
+    """Files of a sample of which it is not known what was lost with them.
+
+    Where luminosity is known by run, the runs of all entries are needed. A file whose runs are
+    known, but not their entries, counts as known if no other file has these runs.
+    """
+    rows = [record for record in records if record.sample == sample.name]
+    if sample.luminosity_table is None:
+        return [record for record in rows if not record.known]
+    present = {run for record in rows for run, number in record.runs.items() if number}
+    return [
+        record
+        for record in rows
+        if not (record.known and sum(record.runs.values()) == record.expected)
+        and not (record.runs and not present & set(record.runs))
+    ]
+
+
+def require_counts(
+    records: Sequence[FileRecord], samples: Iterable[Sample], *, estimate: bool = False
+) -> None:
+    """Refuse lost files that would make the luminosity of what is left a guess.
+
+    Files that a limit leaves out are no losses. With ``estimate`` the luminosity is estimated.
+
+    Raises UncountedFileError naming them and what to give.
+    """
+    for sample in samples:
+        lost = [r for r in uncounted(records, sample) if r.status != "left_out"]
+        if lost and not estimate:
+            by_run = sample.luminosity_table is not None
+            named = "".join(f"\n  {r.source}: {r.reason or 'runs not read'}" for r in lost[:_NAMED])
+            more = f"\n  and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
+            raise UncountedFileError(
+                f"sample '{sample.name}': the luminosity that is left is unknown, because it is "
+                f"not known how many events {'of which runs ' if by_run else ''}were in"
+                f"{named}{more}\n"
+                "Say it with 'file_entries: list.csv' in the sample (columns "
+                f"file,{'experiment,run,' if by_run else ''}entries; a run writes such a list, "
+                "file_entries.csv, and finds there what it counted before), or pass "
+                "--estimate-missing to take these files to be as large as the others"
+            )
 
 
 @dataclass(frozen=True)

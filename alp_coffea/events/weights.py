@@ -18,6 +18,8 @@ from alp_coffea.physics.theory import cross_section
 
 #: Field that :func:`with_lost_tracks` adds.
 WEIGHT_FIELD: Final = "event_weight"
+#: Relative difference to the Born cross section from which on a signal's is remarked upon.
+BORN_TOLERANCE: Final = 0.05
 
 
 def event_weight(events: ak.Array) -> NDArray[np.float64]:
@@ -74,6 +76,27 @@ def equivalent_luminosity(sample: Sample, sqrt_s: float) -> float | None:
     return sample.generated_events / float(
         cross_section(sample.mass, sample.coupling, sqrt_s=sqrt_s)
     )
+
+
+def cross_section_notes(sample: Sample, sqrt_s: float) -> list[str]:
+    """A remark if a signal's cross section is not the Born one at its mass and coupling.
+
+    They are compared at ``sqrt_s`` [GeV] (R0 eq. 2.7): limits on the coupling assume the latter,
+    yields use the former.
+    """
+    given = sample.cross_section
+    if sample.mass is None or given is None:
+        return []
+    value = given.value * given.branching_fraction
+    born = float(cross_section(sample.mass, sample.coupling, sqrt_s=sqrt_s))
+    if abs(value - born) <= BORN_TOLERANCE * born:
+        return []
+    note = (
+        f"the cross section is {value:.4g} pb, {value / born:.3g} times the Born value of "
+        f"{born:.4g} pb at {sample.mass:g} GeV and g = {sample.coupling:g}/GeV; check mass, "
+        "coupling and cross section"
+    )
+    return [note]
 
 
 def scale(luminosity: float, available: float | None) -> float | None:

@@ -94,7 +94,7 @@ def process_files(
     IncompleteRunError
         If entries are missing from the result; it names them. What was finished is kept.
     """
-    usable = [record for record in records if record.status != "unusable"]
+    usable = [record for record in records if record.status not in ("unusable", "left_out")]
     if not usable:
         raise IncompleteRunError(
             "no usable input file: "
@@ -206,6 +206,9 @@ def _close_ledger(plans: Iterable[FilePlan], allow_missing: bool) -> None:
     if problems and not allow_missing:
         raise IncompleteRunError(
             f"{len(problems)} ranges of entries could not be processed:\n  "
+        # what a limit on chunks leaves out is not read either
+        rest = [(plan.stop, record.expected)] if plan.stop < record.expected else []
+        record.unread = [*sorted(entries for entries, _ in plan.lost), *rest]
             + "\n  ".join(problems)
             + "\nRepair the files and run again (only the missing entries are computed), or pass "
             "--allow-missing to go on without them"

@@ -49,6 +49,8 @@ class Options:
     limit_files: int | None = None
     limit_chunks: int | None = None
     allow_missing: bool = False
+    #: Take lost files of unknown size to be as large as the others of their sample.
+    estimate_missing: bool = False
     unblind: bool = False
     fresh: bool = False
     cluster: Cluster | None = None
@@ -126,6 +128,11 @@ class Job:
     def processed(self) -> Run:
         """The output folder, after checking that its histograms belong to this configuration."""
         run = Run(self.out)
+        if "process" not in run.manifest["stages"]:
+            raise InputError(
+                f"{self.out}: the 'process' stage did not finish, so its histograms may be those "
+                "of an earlier run; run it again"
+            )
         if run.manifest["process_hash"] != self.fingerprint:
             raise InputError(
                 f"{self.out}: the histograms were made with another catalogue, processor or "

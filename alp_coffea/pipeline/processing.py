@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from alp_coffea.errors import ConfigurationError
 from alp_coffea.events.blinding import check_sideband
-from alp_coffea.events.datasets import open_catalogue
-from alp_coffea.events.ledger import check_identities
+from alp_coffea.events.datasets import FileRecord, open_catalogue
+from alp_coffea.events.file_entries import complete_counts, write_file_entries
+from alp_coffea.events.ledger import check_identities, runs_in
+from alp_coffea.events.luminosity import require_counts
 from alp_coffea.events.skims import write_index
 from alp_coffea.execution import load_processor, process_files
 from alp_coffea.pipeline.job import Job
@@ -38,6 +41,12 @@ def process(job: Job) -> None:
     job.identities = check_identities(
         records, job.catalogue.samples, allow_missing=options.allow_missing
     )
+    counts = job.out / "file_entries.csv"
+    records = complete_counts(
+        records, job.catalogue.samples, earlier=counts, allow_missing=options.allow_missing
+    )
+    write_file_entries(records, job.catalogue.samples, counts)
+    require_counts(records, job.catalogue.samples, estimate=options.estimate_missing)
     if job.blinding.policy == "full":
         data = {sample.name for sample in job.catalogue.of_kind("data")}
         for record in records:
@@ -48,7 +57,7 @@ def process(job: Job) -> None:
     try:
         output = process_files(
             processor,
-            [record for record in records if record.status != "blinded"],
+            [record for record in records if record.status not in ("blinded", "left_out")],
             job.catalogue,
             blinding=job.blinding,
             executor=options.cluster or options.executor,
@@ -62,6 +71,7 @@ def process(job: Job) -> None:
         )
     finally:
         write_manifest(job, records)
+    _attribute_losses(job, records)
     histograms = {
         f"{sample}/{name}": histogram
         for sample, part in output.items()
@@ -72,3 +82,11 @@ def process(job: Job) -> None:
     if (skim := getattr(processor, "skim", None)) is not None:
         write_index(skim.folder, [line for part in output.values() for line in part["skim"]])
     write_manifest(job, records, {s: part.get("counts", {}) for s, part in output.items()})
+
+
+def _attribute_losses(job: Job, records: Sequence[FileRecord]) -> None:
+    """Find out to which runs the entries belong that were not read."""
+    by_run = {s.name for s in job.catalogue.samples if s.luminosity_table is not None}
+    for record in records:
+        if record.sample in by_run and record.unread and record.runs:
+            record.unread_runs = runs_in(record, record.unread)

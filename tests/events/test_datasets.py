@@ -136,7 +136,9 @@ def test_allowed_losses_are_reported_with_their_reason(tmp_path: Path) -> None:
 def test_limit_files_is_per_sample(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         write(tmp_path / f"{name}.root")
-    assert len(open_catalogue(catalogue(tmp_path, "*.root"), limit_files=2)) == 2
+    records = open_catalogue(catalogue(tmp_path, "*.root"), limit_files=2)
+    assert [record.status for record in records] == ["pending", "pending", "left_out"]
+    assert records[2].reason == "left out by the limit on files"
 
 
 def record(expected: int, read: int) -> FileRecord:

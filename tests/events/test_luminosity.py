@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given
@@ -105,23 +106,24 @@ def test_missing_files_take_their_runs_with_them(table: Path) -> None:
         "runs_without_entries": 2,
         "luminosity_without_entries": 4,
     }
-    assert "2 runs without any entry are not counted (4/pb): (experiment 3, run 3)" in part.note
-    # listed, but unreadable
-    broken = FileRecord("data", "y", "events", status="unusable")
+    (note,) = part.notes
+    assert "2 runs of which no entry was read are not counted (4/pb): (experiment 3, run 3)" in note
+    # listed, but unreadable; test_file_entries has the details
+    broken = record({(3, 3): 7, (4, 1): 1}, status="unusable", read=0)
     assert covered(sample, record({(3, 1): 100, (3, 2): 50}), broken).covered == 30.5
 
 
-def test_what_is_guessed_about_unreadable_files_is_said(table: Path) -> None:
+def test_what_is_estimated_about_lost_files_is_said() -> None:
     whole = record({(3, 1): 100})
     broken = FileRecord("data", "y", "events", status="unusable")
     plain = Sample(name="data", kind="data", files=("x",), luminosity=60.0)
     guessed = coverage(plain, [whole, broken], sqrt_s=10.58)
     assert guessed.covered == pytest.approx(30)
-    assert "1 unusable files are taken to be as large as the others" in guessed.note
-    assert coverage(plain, [whole], sqrt_s=10.58).note == ""
-    assert (
-        "1 unusable files: runs that are also in other" in covered(data(table), whole, broken).note
-    )
+    # one file says nothing about the spread of sizes: 100 +- 100, and the mean of one
+    assert guessed.uncertainty == pytest.approx(30 * np.sqrt(2) / 2)
+    assert "an estimate (30 +- 21/pb): it is not known what 1 files had" in guessed.notes[0]
+    exact = coverage(plain, [whole], sqrt_s=10.58)
+    assert (exact.notes, exact.uncertainty) == ((), None)
 
 
 def test_half_a_file_is_half_of_its_runs(table: Path) -> None:
@@ -136,7 +138,7 @@ def test_good_runs_limit_the_luminosity(table: Path, tmp_path: Path) -> None:
     # run 77 is unknown, but not good either
     result = covered(sample, record({(3, 1): 5, (3, 2): 5, (3, 77): 1}))
     assert (result.recorded, result.covered) == (14, 10)
-    assert "1 good runs are not in the luminosity table: (experiment 9, run 9)" in result.note
+    assert "1 good runs are not in the luminosity table: (experiment 9, run 9)" in result.notes[1]
     with pytest.raises(ConfigurationError, match=r"run 77\)\. Add them, or leave them out"):
         covered(data(table), record({(3, 1): 5, (3, 77): 1}))
     good.write_text("experiment,run\n3,77\n", "utf-8")
@@ -170,6 +172,29 @@ def test_a_signal_without_cross_section_has_the_born_one() -> None:
     sample = Sample.model_validate({**content, "generated_events": 20_000})
     # physics: 0.1184 pb at m = 0, g = 1e-3
     assert equivalent_luminosity(sample, 10.58) == pytest.approx(20_000 / 0.1184, rel=1e-3)
+
+
+def test_cross_sections_far_from_the_born_value_are_remarked_upon() -> None:
+    def notes(value: float, **changes: Any) -> tuple[str, ...]:
+        content = {"name": "s", "kind": "signal", "files": ("x",), "mass": 3.0}
+        given = {"value": value, "source": "generator log"}
+        sample = Sample.model_validate(
+            {**content, "generated_events": 20_000, "cross_section": given, **changes}
+        )
+        return coverage(sample, [record({(3, 1): 1})], sqrt_s=10.58).notes
+
+    # R0 eq. 2.7 at 3 GeV, by hand: 0.11840 (1 - 9/111.9364)^3 pb
+    born = 0.1184 * (1 - 9 / 10.58**2) ** 3
+    assert notes(born) == notes(1.04 * born) == notes(0.96 * born) == ()
+    (note,) = notes(0.1184)
+    assert "0.1184 pb, 1.29 times the Born value of 0.0920" in note
+    assert notes(1.06 * born)
+    assert notes(0.94 * born)
+    # the square of the coupling
+    assert notes(4 * born, coupling=2e-3) == ()
+    assert notes(born, coupling=2e-3)
+    decay = {"value": 2 * born, "branching_fraction": 0.5, "source": "x"}
+    assert notes(0, cross_section=decay) == ()
 
 
 # --- campaigns -----------------------------------------------------------------------------------

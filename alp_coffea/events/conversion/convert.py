@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow.parquet
 
 from alp_coffea.conversion_settings import ConversionSettings
@@ -32,6 +33,7 @@ from alp_coffea.errors import (
 )
 from alp_coffea.events.conversion import candidate_rows, event_trees
 from alp_coffea.events.conversion.canonical_writer import CONVERSION_KEY, Writer
+from alp_coffea.events.conversion.joining import Identity
 from alp_coffea.events.conversion.sources import OpenTree, guess_collection
 from alp_coffea.events.opening import (
     file_identity,
@@ -163,6 +165,22 @@ def convert_cached(
             return target, read_report(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         return target, _convert(trees, target, settings, step, digest)
+
+
+def count_events(path: str, settings: ConversionSettings) -> dict[tuple[int, int], int]:
+    """Events of one foreign file by (experiment, run), from their identities alone.
+
+    Raises what :func:`convert` raises where these cannot be read.
+    """
+    with ExitStack() as stack:
+        trees = _open(stack, [path], settings)
+        parts = [t.identity_of(t.read(t.identity_names(), 0, t.info.entries)) for t in trees]
+    # an event has a row per candidate, or an entry in each tree
+    identity = Identity.concatenate(parts)
+    distinct = identity[np.unique(identity.keys(), return_index=True)[1]]
+    numbers = np.stack([distinct.experiment, distinct.run], axis=1)
+    runs, counts = np.unique(numbers, axis=0, return_counts=True)
+    return {(int(e), int(r)): int(n) for (e, r), n in zip(runs, counts, strict=True)}
 
 
 def read_report(path: str | Path) -> ConversionReport:
