@@ -2,8 +2,9 @@
 
 Every process appends to data files of its own (``*.data``) and, once a result is wholly written,
 a line to the index next to it (``*.index``). A result counts only from the moment its index line
-is complete, with its length and checksum, so nobody ever reads half of one. Nothing is changed in
-place, and a finished file's chunks are replaced by one merged record.
+is complete, with checksums of the line and of the data, so nobody ever reads half of one. Nothing
+is changed in place, and a finished file's chunks are replaced by one merged record. A run checks
+what it finds before it relies on it: damaged results are computed again.
 """
 
 from __future__ import annotations
@@ -17,18 +18,24 @@ import time
 import uuid
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Container, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from alp_coffea.errors import ConfigurationError, IncompleteRunError, UnreadableFileError
+from alp_coffea.files import atomic
 
 #: Chunks' data files are closed at this size, so that they can be removed one by one.
 SEGMENT_BYTES: Final = 32_000_000
 
 #: Waiting times before each attempt to read [s]: other machines may see new data late.
 _PAUSES: Final = (0.0, 0.3, 1.0, 3.0)
+
+#: Data files that are checked at the same time: network filesystems answer slowly.
+_READERS: Final = 8
 
 #: ``chunk``: part of a file. ``file``: all entries of a file. ``group``: several files, temporary.
 Kind = Literal["chunk", "file", "group"]
@@ -85,7 +92,7 @@ class Writer:
                     code, file, start, stop, entries, selected,
                     segment.name, segment.size, len(data), zlib.crc32(data), path,
                 )  # fmt: skip
-                segment.append(data, b"" if kind == "group" else json.dumps(record).encode())
+                segment.append(data, b"" if kind == "group" else _line(record))
             except OSError as error:
                 # what was half written must not be continued
                 self._segments.pop(kind, None)
@@ -115,7 +122,7 @@ class _Segment:
             _write(stream.fileno(), data)
         self.size += len(data)
         with self._index.open("ab", buffering=0) as stream:
-            _write(stream.fileno(), line + b"\n")
+            _write(stream.fileno(), line)
 
 
 def _write(descriptor: int, data: bytes) -> None:
@@ -147,7 +154,7 @@ def read(folder: Path, record: Record) -> bytes:
         problem = f"is damaged at byte {record.offset}"
     raise UnreadableFileError(
         f"checkpoint {path} {problem} (entries {record.start} to {record.stop} of {record.path}). "
-        "Start again with --fresh"
+        "Run the same command again: what is damaged is computed again"
     )
 
 
@@ -179,11 +186,13 @@ class Store:
         self.run = f"run-{uuid.uuid4().hex}"
         for old in folder.glob("run-*"):
             old.unlink(missing_ok=True)
-        self._remove(path.stem for path in folder.glob("*.data" if fresh else "group-*.data"))
+        self._remove(self._segments("" if fresh else "group-"))
         (folder / self.run).touch()
         self._records: dict[tuple[str, str], list[Record]] = defaultdict(list)
-        #: Index rows that belong to other versions of this run's code, options or files.
+        #: Results of other versions of this run's code, options or files, and damaged ones.
         self.stale = 0
+        #: What is damaged, in words, by data file.
+        self.damaged: list[str] = []
         #: Records of each data file that are still wanted, of all that it has.
         self._live: dict[str, int] = defaultdict(int)
         self._load(keys)
@@ -191,20 +200,34 @@ class Store:
     def _load(self, keys: Mapping[str, tuple[str, str]]) -> None:
         current = set(keys.values())
         files = {file for _, file in current}
-        for index in sorted(self.folder.glob("*.index")):
-            data = index.with_suffix(".data")
-            size = data.stat().st_size if data.exists() else 0
-            for line in index.read_bytes().split(b"\n")[:-1]:  # the last may be torn
-                record = _parse(line)
-                if record is None or record.offset + record.length > size:
-                    continue
-                key = (record.code, record.file)
-                if key in current:
-                    self._records[key].append(record)
-                elif record.file in files or record.path in keys:
-                    self.stale += 1
-                    continue
-                self._live[record.segment] += 1
+        indices = sorted(self.folder.glob("*.index"))
+        with ThreadPoolExecutor(_READERS) as pool:
+            for index, found in zip(
+                indices, pool.map(partial(_check, current=current), indices), strict=True
+            ):
+                if found.problems:
+                    self._repair(index, found)
+                for record in found.records:
+                    key = (record.code, record.file)
+                    if key in current:
+                        self._records[key].append(record)
+                    elif record.file in files or record.path in keys:
+                        self.stale += 1
+                        continue
+                    self._live[record.segment] += 1
+
+    def _repair(self, index: Path, found: _Found) -> None:
+        """Say what is damaged, and forget it."""
+        self.stale += len(found.problems)
+        many = f"{len(found.problems)} results, the first: " if len(found.problems) > 1 else ""
+        self.damaged.append(
+            f"checkpoint {index.with_suffix('.data')} is damaged ({many}{found.problems[0]}): "
+            "what is missing is computed again"
+        )
+        if found.records:
+            # if this cannot be written now, the next run says the same again
+            with suppress(OSError), atomic(index) as temporary:
+                temporary.write_bytes(b"".join(map(_line, found.records)))
 
     def records(self, code: str, file: str) -> list[Record]:
         """What is there of one file, by first entry, the longest first."""
@@ -224,14 +247,17 @@ class Store:
 
     def finish(self) -> None:
         """Remove every data file that holds nothing wanted; only while no worker is writing."""
-        self._remove(
-            path.stem for path in self.folder.glob("*.data") if self._live.get(path.stem, 0) <= 0
-        )
+        self._remove(name for name in self._segments() if self._live.get(name, 0) <= 0)
 
     def close(self) -> None:
         """Let the next run in."""
         (self.folder / self.run).unlink(missing_ok=True)
         self._lock.close()
+
+    def _segments(self, prefix: str = "") -> set[str]:
+        """Names of all data files, also of those that have vanished and left their index."""
+        files = (self.folder.glob(f"{prefix}*{suffix}") for suffix in (".data", ".index"))
+        return {path.stem for found in files for path in found}
 
     def _remove(self, segments: Iterable[str]) -> None:
         for segment in list(segments):
@@ -240,9 +266,50 @@ class Store:
             (self.folder / f"{segment}.data").unlink(missing_ok=True)
 
 
-def _parse(line: bytes) -> Record | None:
+class _Found(NamedTuple):
+    """Records of an index that can be relied on, and what is wrong with the others."""
+
+    records: list[Record]
+    problems: list[str]
+
+
+def _check(index: Path, current: Container[tuple[str, str]]) -> _Found:
+    """Read an index, and the data of those records that this run wants."""
+    found = _Found([], [])
     try:
-        return Record(*json.loads(line))
+        lines = index.read_bytes().splitlines()
+    except OSError as error:
+        return _Found([], [f"its index cannot be read: {error.strerror}"])
+    for number, line in enumerate(lines, start=1):
+        record = _parse(line)
+        if record is None:
+            found.problems.append(f"line {number} of its index makes no sense")
+        elif (record.code, record.file) in current and not _intact(index, record):
+            found.problems.append(f"entries {record.start} to {record.stop} of {record.path}")
+        else:
+            found.records.append(record)
+    return found
+
+
+def _intact(index: Path, record: Record) -> bool:
+    try:
+        with index.with_suffix(".data").open("rb") as stream:
+            data = os.pread(stream.fileno(), record.length, record.offset)
+    except OSError:
+        return False
+    return len(data) == record.length and zlib.crc32(data) == record.crc
+
+
+def _line(record: Record) -> bytes:
+    """A line of the index: the record and a checksum of it."""
+    text = json.dumps(record).encode()
+    return b"%s %08x\n" % (text, zlib.crc32(text))
+
+
+def _parse(line: bytes) -> Record | None:
+    text, _, checksum = line.rpartition(b" ")
+    try:
+        return Record(*json.loads(text)) if zlib.crc32(text) == int(checksum, 16) else None
     except (ValueError, TypeError):  # half a line, from a process killed while writing it
         return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -23,8 +23,8 @@ class Status:
 
     ``events`` are those accounted for as read, of which ``resumed`` came from checkpoints;
     ``failures`` counts failed attempts, ``lost`` entries given up, ``stale`` checkpoints of
-    other versions of code, options or files, which are computed again. When ``finished``,
-    everything is merged. ``where`` says on what it runs.
+    other versions of code, options or files and damaged ones, which are computed again; ``notes``
+    say which are damaged. When ``finished``, everything is merged. ``where`` says on what it runs.
     """
 
     total: int
@@ -38,6 +38,7 @@ class Status:
     stale: int = 0
     finished: bool = False
     where: str = ""
+    notes: Sequence[str] = ()
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -99,6 +100,8 @@ class Display:
         """Show how far the processing of files is, and what it came to at the end."""
         if "process" not in self._tasks and status.where:
             self._console.print(f"process: on {status.where}")
+            for note in status.notes:
+                self._console.print(f"process: {note}", markup=False)
         self._show("process", status.events + status.lost, status.total, status)
         if status.finished:
             self._console.print(f"process: {status.summary()}")

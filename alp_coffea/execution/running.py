@@ -106,13 +106,17 @@ def process_files(
     rules = readings(catalogue.samples, blinding)
     codes = code_digests(processor, catalogue.samples, rules)
     keys = {record.path: (codes[record.sample], file_digest(record)) for record in usable}
-    with _store(checkpoints, fresh, keys) as store, _engine(executor, workers) as engine:
+    with _store(checkpoints, fresh, keys) as store, open_engine(executor, workers) as engine:
         plans = plan_files(
             usable, catalogue, store, keys, chunksize=chunksize, limit_chunks=limit_chunks
         )
         todo = [piece for plan in plans for piece in plan.pieces if isinstance(piece, WorkItem)]
         status = Status(
-            sum(plan.stop for plan in plans), len(todo), stale=store.stale, where=engine.description
+            sum(plan.stop for plan in plans),
+            len(todo),
+            stale=store.stale,
+            where=engine.description,
+            notes=store.damaged,
         )
         update = progress or (lambda _: None)
         update(status)
@@ -160,7 +164,10 @@ def _store(folder: Path | None, fresh: bool, keys: dict[str, tuple[str, str]]) -
 
 
 @contextmanager
-def _engine(executor: ExecutorName | Cluster | Engine, workers: int | None) -> Iterator[Engine]:
+def open_engine(
+    executor: ExecutorName | Cluster | Engine, workers: int | None = None
+) -> Iterator[Engine]:
+    """The engine that an executor stands for, see :func:`process_files`; closed at the end."""
     if executor == "dask":
         executor = Cluster(workers)
     if isinstance(executor, Cluster):
@@ -202,13 +209,13 @@ def _close_ledger(plans: Iterable[FilePlan], allow_missing: bool) -> None:
         ]
         record.status = "partial" if lost else "done"
         record.reason = "; ".join(reasons)
+        # what a limit on chunks leaves out is not read either
+        rest = [(plan.stop, record.expected)] if plan.stop < record.expected else []
+        record.unread = [*sorted(entries for entries, _ in plan.lost), *rest]
         problems += [f"{record.path}: {reason}" for reason in reasons]
     if problems and not allow_missing:
         raise IncompleteRunError(
             f"{len(problems)} ranges of entries could not be processed:\n  "
-        # what a limit on chunks leaves out is not read either
-        rest = [(plan.stop, record.expected)] if plan.stop < record.expected else []
-        record.unread = [*sorted(entries for entries, _ in plan.lost), *rest]
             + "\n  ".join(problems)
             + "\nRepair the files and run again (only the missing entries are computed), or pass "
             "--allow-missing to go on without them"

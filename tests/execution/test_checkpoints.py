@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import inputs
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from alp_coffea.errors import (
     ConfigurationError,
@@ -53,9 +57,18 @@ class Bench:
         return 0 if self.status is None else self.status.events - self.status.resumed
 
 
+KINDS = ["index", "data"]
+
+
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
+
+
+@pytest.fixture
+def finished(bench: Bench) -> tuple[Bench, dict[str, Any]]:
+    """With a finished run's checkpoints and result."""
+    return bench, bench.run()
 
 
 def test_a_second_run_computes_nothing_and_gives_the_same_bits(bench: Bench) -> None:
@@ -184,27 +197,112 @@ def test_a_test_drive_does_not_spoil_a_finished_run(bench: Bench) -> None:
     assert bench.computed == 0
 
 
-def test_torn_index_lines_and_data_are_computed_again(bench: Bench) -> None:
+def rows(bench: Bench, kind: str = "index") -> Path:
+    """The one file of a kind that a finished run has left."""
+    (path,) = bench.checkpoints.glob(f"*.{kind}")
+    return path
+
+
+def cut(path: Path) -> None:
+    """As after a power cut."""
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def flip(path: Path) -> None:
+    """One bit in the middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def garble(path: Path) -> None:
+    path.write_bytes(os.urandom(path.stat().st_size))
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("kind", "damage", "lost"),
+    [
+        ("index", cut, 1),
+        ("index", flip, 1),
+        ("index", garble, 4),
+        ("data", cut, 1),
+        ("data", flip, 1),
+        ("data", garble, 4),
+        ("data", empty, 4),
+        ("data", Path.unlink, 4),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_damaged_checkpoints_are_said_counted_and_computed_again(
+    bench: Bench, kind: str, damage: Callable[[Path], None], lost: int
+) -> None:
     first = bench.run()
-    (index,) = bench.checkpoints.glob("*.index")
-    lines = index.read_bytes()
-    index.write_bytes(lines[:-20])  # killed while writing the last line
+    damage(rows(bench, kind))
+    after = bench.run()
+    assert after == first
+    assert bench.computed == 1000 * lost
+    assert bench.status is not None
+    # random bytes may look like any number of lines
+    assert bench.status.stale == lost or (damage is garble and kind == "index")
+    (note,) = bench.status.notes
+    assert re.search(r"checkpoint .*\.data is damaged \(.*computed again", note)
+    assert ("entries" if kind == "data" else "of its index makes no sense") in note
+    # and forgotten with that
     assert bench.run() == first
-    assert bench.computed == 1000
-    for data in bench.checkpoints.glob("*.data"):
-        data.write_bytes(data.read_bytes()[:-1])  # the disk was full
-    assert bench.run() == first
-    assert bench.computed >= 1000
+    assert (bench.computed, bench.status.stale, bench.status.notes) == (0, 0, [])
 
 
-def test_flipped_bits_are_noticed(bench: Bench) -> None:
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), kind=st.sampled_from(KINDS))
+def test_no_flipped_bit_changes_a_result(
+    finished: tuple[Bench, Any], place: float, bit: int, kind: str
+) -> None:
+    bench, first = finished
+    path = rows(bench, kind)
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1 << bit
+    path.write_bytes(content)
+    assert bench.run() == first
+    assert bench.computed in (1000, 2000)  # two if the end of a line was hit
+    assert bench.run(fresh=True) == first
+
+
+def test_damage_during_a_run_ends_it_and_the_next_one_mends_it(bench: Bench) -> None:
+    first = bench.run(checkpoints=None)
+
+    def spoil(status: Status) -> None:
+        bench.status = status
+        if status.events == 900:
+            for data in bench.checkpoints.glob("chunk-*.data"):
+                flip(data)
+
+    processor = load_processor(str(bench.processor), {}, beams=SUPERKEKB)
+    arguments = inputs.opened(bench.catalogue), bench.catalogue
+    with pytest.raises(UnreadableFileError, match="is damaged at byte .*Run the same command"):
+        process_files(
+            processor, *arguments, chunksize=100, checkpoints=bench.checkpoints, progress=spoil
+        )
+    assert bench.run() == first
+    assert bench.status is not None
+    assert bench.status.stale == 1
+    assert bench.status.resumed == 900
+
+
+def test_leftovers_of_other_runs_are_not_looked_into(bench: Bench) -> None:
     bench.run()
-    for data in bench.checkpoints.glob("*.data"):
-        content = bytearray(data.read_bytes())
-        content[len(content) // 2] ^= 1
-        data.write_bytes(content)
-    with pytest.raises(UnreadableFileError, match=r"damaged at byte .*--fresh"):
-        bench.run()
+    flip(rows(bench, "data"))
+    everything = bench.catalogue
+    bench.catalogue = inputs.write_catalogue(bench.folder, {"three": ["f0.root"]})
+    bench.run()
+    assert bench.status is not None
+    assert bench.status.notes == []
+    bench.catalogue = everything
+    bench.run()
+    assert len(bench.status.notes) == 1
 
 
 def test_one_run_at_a_time(bench: Bench) -> None:
