@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 OK, INTERNAL_ERROR, USAGE, INPUT_INCOMPLETE, POINTS_FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 _STAGES = ("process", "model", "scan", "report")
-
 #: Lost files that are named at the end of a run.
 _NAMED = 10
+
 
 class _Parser(argparse.ArgumentParser):
     """Errors in one line with the nearest option."""
@@ -139,13 +139,13 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         help="go on without files that cannot be used, with the luminosity that is left",
     )
     run.add_argument(
-        "--unblind",
-    run.add_argument(
         "--estimate-missing",
         action="store_true",
         help="with --allow-missing: take lost files of which nobody knows how many events they "
         "had to be as large as the others; recorded, with the uncertainty",
     )
+    run.add_argument(
+        "--unblind",
         action="store_true",
         help="show all data whatever the analysis says under 'blinding'; recorded in the manifest",
     )
@@ -248,9 +248,9 @@ def _run(arguments: argparse.Namespace) -> int:
         limit_files=arguments.limit_files,
         limit_chunks=arguments.limit_chunks,
         allow_missing=arguments.allow_missing,
+        estimate_missing=arguments.estimate_missing,
         unblind=arguments.unblind,
         inject=tuple(arguments.inject),
-        estimate_missing=arguments.estimate_missing,
         seed=arguments.seed,
         fresh=arguments.fresh,
         cluster=_cluster(arguments),
@@ -342,13 +342,13 @@ def _summary(run: Run, stages: Sequence[str]) -> int:
         console.print(f"data are blinded: {blinding['policy']}")
     for row in lost[:_NAMED]:
         console.print(f"[red]not read:[/red] {row['path']}: {row['reason']}")
-    if not run.manifest["input_complete"]:
-        console.print(
     if len(lost) > _NAMED:
         console.print(f"[red]not read:[/red] {len(lost) - _NAMED} more files, see the manifest")
     for row in run.samples.values():
         if row["note"]:
             console.print(f"[yellow]{row['name']}:[/yellow] {row['note']}")
+    if not run.manifest["input_complete"]:
+        console.print(
             "[red]the input is incomplete[/red]; yields and limits use the luminosity that was read"
         )
         code = INPUT_INCOMPLETE
