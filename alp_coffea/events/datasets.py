@@ -30,8 +30,18 @@ from alp_coffea.errors import (
     WrongTypeError,
     suggest,
 )
-from alp_coffea.events.conversion.conversion_cache import canonical_files, friend_groups, is_foreign
-from alp_coffea.events.conversion.convert import count_events
+from alp_coffea.events.conversion.conversion_cache import (
+    ForEach,
+    canonical_files,
+    friend_groups,
+    is_foreign,
+)
+from alp_coffea.events.conversion.convert import (
+    ConversionReport,
+    count_events,
+    foresee,
+    read_report,
+)
 from alp_coffea.events.opening import (
     CANONICAL_PREFIXES,
     TreeInfo,
@@ -111,7 +121,8 @@ def open_catalogue(
     allow_missing: bool = False,
     limit_files: int | None = None,
     cache: Path | None = None,
-    workers: int = 1,
+    convert: bool = True,
+    for_each: ForEach | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[FileRecord]:
     """Open every file of a catalogue once; count entries and take its identity.
@@ -124,10 +135,13 @@ def open_catalogue(
     limit_files
         Files to open per sample; the others are ``left_out``.
     cache
-        Folder for what files in basf2's own layouts are converted to. None leaves them as they
-        are, with a reason that says so.
-    workers, progress
-        Processes that convert, and a callback for (files converted, files to convert).
+        Folder for what files in basf2's own layouts are converted to.
+    convert
+        False, or None for the cache, leaves such files as they are, with a reason that says so,
+        unless the cache has them already. Their branches are those that they would get.
+    for_each, progress
+        Where files are converted, see ``canonical_files``, and a callback for (files converted,
+        files to convert).
 
     Raises
     ------
@@ -146,7 +160,10 @@ def open_catalogue(
     _refuse_repeated_paths(records)
     with ThreadPoolExecutor(max_workers=8) as pool:  # opening is waiting, mostly
         failures = list(pool.map(_open_or_error, records))
-    _convert(catalogue, records, failures, cache, workers, progress)
+    if cache is not None and convert:
+        _convert(catalogue, records, failures, cache, for_each, progress)
+    else:
+        _foresee(catalogue, records, failures, cache)
     for record, failure in zip(records, failures, strict=True):
         if failure is not None:
             if not allow_missing:
@@ -330,32 +347,18 @@ def _convert(
     catalogue: Catalogue,
     records: list[FileRecord],
     failures: list[InputError | None],
-    cache: Path | None,
-    workers: int,
+    cache: Path,
+    for_each: ForEach | None,
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Replace files in basf2's own layouts by what they are converted to."""
     for sample in catalogue.samples:
-        foreign = [
-            number
-            for number, record in enumerate(records)
-            if record.sample == sample.name
-            and record.status == "pending"
-            and not record.is_parquet
-            and not any(branch.startswith(CANONICAL_PREFIXES) for branch in record.branches)
-        ]
+        foreign = _not_canonical(records, sample)
         if not foreign:
             continue
-        paths = [records[number].path for number in foreign]
-        if cache is None:
-            for number in foreign:
-                if _is_foreign(records[number].path):
-                    failures[number] = None
-                    records[number].reason = "in basf2's own layout: to be converted"
-            continue
-        groups = friend_groups(paths, sample.friends)
+        groups = friend_groups([records[number].path for number in foreign], sample.friends)
         converted = canonical_files(
-            groups, cache, sample.conversion, workers=workers, progress=progress
+            groups, cache, sample.conversion, for_each=for_each, progress=progress
         )
         for number, result in zip(foreign, converted, strict=True):
             record = records[number]
@@ -365,12 +368,55 @@ def _convert(
             elif result.error is not None:  # settings that fit no file
                 raise ConfigurationError(f"sample '{sample.name}': {result.error}")
             elif result.report is not None:
-                record.path = result.path
-                failures[number] = _open_or_error(record)
-                # column lists stay in the converted file
-                report = result.report.to_json()
-                del report["columns"], report["unused"]
-                record.conversion = report
+                failures[number] = _take_converted(record, result.path, result.report)
+
+
+def _not_canonical(records: Sequence[FileRecord], sample: Sample) -> list[int]:
+    """Which files of a sample may be in one of basf2's own layouts."""
+    return [
+        number
+        for number, record in enumerate(records)
+        if record.sample == sample.name
+        and record.status == "pending"
+        and not record.is_parquet
+        and not any(branch.startswith(CANONICAL_PREFIXES) for branch in record.branches)
+    ]
+
+
+def _take_converted(record: FileRecord, path: str, report: ConversionReport) -> InputError | None:
+    record.path = path
+    failure = _open_or_error(record)
+    record.conversion = report.to_json()
+    del record.conversion["columns"], record.conversion["unused"]  # the converted file has them
+    return failure
+
+
+def _foresee(
+    catalogue: Catalogue,
+    records: list[FileRecord],
+    failures: list[InputError | None],
+    cache: Path | None,
+) -> None:
+    """Say of files in basf2's own layouts what they will be, and take those already converted."""
+    for sample in catalogue.samples:
+        foreign = [n for n in _not_canonical(records, sample) if _is_foreign(records[n].path)]
+        groups = friend_groups([records[number].path for number in foreign], sample.friends)
+        for number, group in zip(foreign, groups, strict=True):
+            record, failures[number] = records[number], None
+            try:
+                target, branches = foresee(group, cache or Path(), sample.conversion)
+            except InputError as error:
+                failures[number] = _named(error, sample.name)
+                _count_unconverted(record, sample)
+                continue
+            except ConfigurationError as error:
+                raise ConfigurationError(f"sample '{sample.name}': {error}") from error
+            if cache is not None and target.is_file():
+                failures[number] = _take_converted(record, str(target), read_report(target))
+                continue
+            _count_unconverted(record, sample)
+            record.reason = "in basf2's own layout: to be converted"
+            record.branches, record.misfits = branches, {}
 
 
 def _count_unconverted(record: FileRecord, sample: Sample) -> None:

@@ -15,7 +15,12 @@ from alp_coffea.errors import (
     MissingFieldError,
     WrongTypeError,
 )
-from alp_coffea.events.conversion.canonical_writer import PREFIXES, Jagged, Writer
+from alp_coffea.events.conversion.canonical_writer import (
+    IDENTITY_BRANCHES,
+    PREFIXES,
+    Jagged,
+    Writer,
+)
 from alp_coffea.events.conversion.columns import (
     ColumnMap,
     Resolved,
@@ -95,6 +100,17 @@ def column_map(names: list[str], fields: ColumnMap, *, where: str) -> Resolved:
         )
     event = {**event_variables(names), **resolved.event}
     return Resolved(resolved.collections, event, resolved.notes)
+
+
+def branches(opened: OpenTree, fields: ColumnMap) -> frozenset[str]:
+    """Branches that the events of a tree of candidate rows will have.
+
+    Raises what :func:`column_map` raises.
+    """
+    names = [name for name in opened.info.columns if name not in IDENTITY_COLUMNS]
+    columns = column_map(names, fields, where=opened.where)
+    lists = {PREFIXES[c] + v for c, members in columns.collections.items() for v in members}
+    return frozenset({*lists, *columns.event, *IDENTITY_BRANCHES})
 
 
 def convert_rows(opened: OpenTree, fields: ColumnMap, writer: Writer, step: int) -> Facts:

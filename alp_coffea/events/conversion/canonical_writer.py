@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 
 #: Branch prefix of each collection (as in ``events.schema``).
 PREFIXES: Final = {"Photon": "gamma_", "Track": "track_", "Truth": "mc_"}
+#: Branches of the event identity, which every canonical file has.
+IDENTITY_BRANCHES: Final = tuple(f"__{name}__" for name in IDENTITY)
 CONVERSION_KEY: Final = b"alp_coffea_conversion"
 #: What basf2 wrote for "missing" in some old releases.
 _OLD_MISSING: Final = -999.0
@@ -77,8 +79,8 @@ class Writer:
     ) -> None:
         """Append events. Every call must bring the same fields."""
         fields = [
-            pa.field(f"__{name}__", pa.int64() if name == "event" else pa.int32(), nullable=False)
-            for name in IDENTITY
+            pa.field(name, pa.int64() if name == "__event__" else pa.int32(), nullable=False)
+            for name in IDENTITY_BRANCHES
         ]
         arrays = [
             pa.array(column, type=item.type)

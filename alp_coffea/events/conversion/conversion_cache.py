@@ -6,20 +6,25 @@ converts nothing, and a changed source, setting or converter version is converte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import as_completed
+import os
+import socket
+import uuid
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-from loky import ProcessPoolExecutor
+from typing import Any
 
 from alp_coffea.conversion_settings import ConversionSettings
-from alp_coffea.errors import AlpCoffeaError, ConfigurationError
+from alp_coffea.errors import AlpCoffeaError, ConfigurationError, UnreadableFileError
 from alp_coffea.events.conversion.convert import ConversionReport, convert_cached
 from alp_coffea.events.opening import is_parquet, open_root, open_tree, tree_info, tree_names
 
 #: Called with (files done, files in all).
 Progress = Callable[[int, int], None]
+#: Calls a function with each of many arguments, wherever that is; gives the index of each with
+#: its result or exception, as they come.
+ForEach = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[tuple[int, Any]]]
 
 
 @dataclass(frozen=True)
@@ -61,19 +66,19 @@ def canonical_files(
     folder: str | Path,
     settings: ConversionSettings | None = None,
     *,
-    workers: int = 1,
+    for_each: ForEach | None = None,
     progress: Progress | None = None,
 ) -> list[CanonicalFile]:
-    """Make every file readable by a processor, converting foreign ones in parallel.
+    """Make every file readable by a processor, converting foreign ones.
 
     Parameters
     ----------
     groups
         Files with their friends, see :func:`friend_groups`.
     folder
-        Cache; it must be visible where the files are processed.
-    workers
-        Local processes.
+        Cache; it must be visible where files are converted and processed.
+    for_each
+        Where to convert, one file per call; one after the other in this process by default.
 
     Returns
     -------
@@ -81,25 +86,35 @@ def canonical_files(
     the caller decides whether a run goes on without them.
     """
     settings = settings or ConversionSettings()
+    folder = Path(folder).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    # by this workers know the folder from another one of that name on their own disk
+    mark = folder / f".visible-{uuid.uuid4().hex}"
+    mark.touch()
     results: dict[int, CanonicalFile] = {}
-
-    def finish(number: int, result: CanonicalFile) -> None:
-        results[number] = result
-        if progress is not None:
-            progress(len(results), len(groups))
-
-    if workers == 1 or len(groups) == 1:
-        for number, group in enumerate(groups):
-            finish(number, _canonical_file(tuple(group), folder, settings))
-    else:
-        with ProcessPoolExecutor(max_workers=min(workers, len(groups))) as pool:
-            futures = {
-                pool.submit(_canonical_file, tuple(group), folder, settings): number
-                for number, group in enumerate(groups)
-            }
-            for future in as_completed(futures):
-                finish(futures[future], future.result())
+    try:
+        function = partial(_canonical_file, mark=mark, settings=settings)
+        arguments = [tuple(group) for group in groups]
+        for number, outcome in (for_each or _one_by_one)(function, arguments):
+            if isinstance(outcome, UnreadableFileError):  # of the worker
+                problem = UnreadableFileError(f"{arguments[number][0]}: {outcome}")
+                results[number] = CanonicalFile(arguments[number], "", error=problem)
+            elif isinstance(outcome, Exception):
+                raise outcome
+            else:
+                results[number] = outcome
+            if progress is not None:
+                progress(len(results), len(groups))
+    finally:
+        mark.unlink(missing_ok=True)
     return [results[number] for number in range(len(groups))]
+
+
+def _one_by_one(
+    function: Callable[[Any], Any], arguments: Sequence[Any]
+) -> Iterable[tuple[int, Any]]:
+    for number, argument in enumerate(arguments):
+        yield number, function(argument)
 
 
 def is_foreign(path: str) -> bool:
@@ -118,12 +133,18 @@ def is_foreign(path: str) -> bool:
 
 
 def _canonical_file(
-    group: tuple[str, ...], folder: str | Path, settings: ConversionSettings
+    group: tuple[str, ...], *, mark: Path, settings: ConversionSettings
 ) -> CanonicalFile:
+    if not mark.is_file():
+        raise ConfigurationError(
+            f"worker {os.getpid()} on {socket.gethostname()} cannot see the folder {mark.parent}, "
+            "where files are converted to; workers need the output folder on a filesystem that "
+            "they share with the submitting machine. Choose another output folder"
+        )
     try:
         if len(group) == 1 and not is_foreign(group[0]):
             return CanonicalFile(group, group[0])
-        path, report = convert_cached(group, folder, settings)
+        path, report = convert_cached(group, mark.parent, settings)
     except AlpCoffeaError as error:
         return CanonicalFile(group, "", error=error)
     return CanonicalFile(group, str(path), report)

@@ -159,12 +159,31 @@ def convert_cached(
     settings = settings or ConversionSettings()
     with ExitStack() as stack:
         trees = _open(stack, [str(path) for path in paths], settings)
-        digest = _digest(trees, settings)
-        target = Path(folder) / f"{Path(trees[0].path).stem}-{digest[:16]}.parquet"
+        target = _target(trees, Path(folder), settings)
         if target.is_file():
             return target, read_report(target)
         target.parent.mkdir(parents=True, exist_ok=True)
-        return target, _convert(trees, target, settings, step, digest)
+        return target, _convert(trees, target, settings, step, _digest(trees, settings))
+
+
+def foresee(
+    paths: Sequence[str], folder: Path, settings: ConversionSettings
+) -> tuple[Path, frozenset[str]]:
+    """Where :func:`convert_cached` would put its result, and which branches that would have.
+
+    Only headers are read. Raises what :func:`convert` raises because of them.
+    """
+    with ExitStack() as stack:
+        trees = _open(stack, paths, settings)
+        if trees[0].collection == "Candidates":
+            branches = candidate_rows.branches(trees[0], settings.fields)
+        else:
+            branches = event_trees.branches(trees, settings.fields)
+        return _target(trees, folder, settings), branches
+
+
+def _target(trees: Sequence[OpenTree], folder: Path, settings: ConversionSettings) -> Path:
+    return folder / f"{Path(trees[0].path).stem}-{_digest(trees, settings)[:16]}.parquet"
 
 
 def count_events(path: str, settings: ConversionSettings) -> dict[tuple[int, int], int]:

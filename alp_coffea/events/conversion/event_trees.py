@@ -11,7 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alp_coffea.errors import ConfigurationError, WrongTypeError
-from alp_coffea.events.conversion.canonical_writer import PREFIXES, Jagged, Writer
+from alp_coffea.events.conversion.canonical_writer import (
+    IDENTITY_BRANCHES,
+    PREFIXES,
+    Jagged,
+    Writer,
+)
 from alp_coffea.events.conversion.columns import ColumnMap, Templates, event_name, resolve
 from alp_coffea.events.conversion.joining import Identity, Join, join
 from alp_coffea.events.conversion.naming import COUNTERS, mangle
@@ -91,6 +96,31 @@ def open_joined(trees: Sequence[OpenTree], fields: ColumnMap, *, strict: bool) -
 
     Raises JoinError, DuplicateEventError, MissingFieldError, WrongTypeError, ConfigurationError.
     """
+    plans, empty = _plan(trees, fields)
+    identities = [
+        opened.identity_of(opened.read(opened.identity_names(), 0, opened.info.entries))
+        for opened in trees
+    ]
+    joined = join(identities, [opened.where for opened in trees], strict=strict)
+    return JoinedTrees(plans, empty, joined, _Seen())
+
+
+def branches(trees: Sequence[OpenTree], fields: ColumnMap) -> frozenset[str]:
+    """Branches that the joined events will have.
+
+    Raises MissingFieldError, WrongTypeError, ConfigurationError.
+    """
+    plans, empty = _plan(trees, fields)
+    names = {*IDENTITY_BRANCHES, *(name for plan in plans for name in plan.scalars)}
+    names |= {PREFIXES[plan.opened.collection] + v for plan in plans for v in plan.jagged}
+    names |= {PREFIXES[c] + v for c, variables in empty.items() for v in variables}
+    return frozenset(names)
+
+
+def _plan(
+    trees: Sequence[OpenTree], fields: ColumnMap
+) -> tuple[list[_Plan], Mapping[str, Sequence[str]]]:
+    """What is read of each tree, and the variables of collections that are declared empty."""
     lists, events, empty = _split(trees, fields)
     every = [c for opened in trees for c in opened.info.names("scalar")]
     renamed = resolve(events, every, where=trees[0].where).event
@@ -106,12 +136,7 @@ def open_joined(trees: Sequence[OpenTree], fields: ColumnMap, *, strict: bool) -
             rest = {mangle(n): n for n in opened.info.names("jagged") if n not in taken}
             jagged = rest | jagged
         plans.append(_Plan(opened, jagged, scalars))
-    identities = [
-        opened.identity_of(opened.read(opened.identity_names(), 0, opened.info.entries))
-        for opened in trees
-    ]
-    joined = join(identities, [opened.where for opened in trees], strict=strict)
-    return JoinedTrees(plans, empty, joined, _Seen())
+    return plans, empty
 
 
 def convert_trees(
