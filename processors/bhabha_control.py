@@ -15,8 +15,10 @@ import hist
 import numpy as np
 from coffea.processor import ProcessorABC
 
+from alp_coffea.events.filling import fill_masses
 from alp_coffea.events.histograms import Variable, fill_x, mass_histogram, variable_histogram
 from alp_coffea.events.selection import Cutflow, Selection
+from alp_coffea.events.tracks import good_tracks
 from alp_coffea.events.weights import event_weight
 from alp_coffea.physics import kinematics as kin
 from alp_coffea.physics.beams import Beams
@@ -64,10 +66,7 @@ class BhabhaControl(ProcessorABC):
         weight = event_weight(events)
         tracks, photons = events.Track, events.Photon
         electrons = tracks[
-            (tracks.nCDCHits > 0)
-            & (abs(tracks.dr) < TRACK_DR)
-            & (abs(tracks.dz) < TRACK_DZ)
-            & (tracks.clusterE > 0)  # NaN without a cluster
+            good_tracks(tracks, TRACK_DR, TRACK_DZ) & (tracks.clusterE > 0)  # NaN without a cluster
         ]
         has_cluster = kin.valid_photon(photons.clusterE, photons.clusterTheta, photons.clusterPhi)
         photons = photons[has_cluster]
@@ -147,14 +146,9 @@ class BhabhaControl(ProcessorABC):
     ) -> None:
         """Masses of the three emulated candidates, and the selection variables."""
         masses2 = kin.candidate_masses2(energy, theta, phi, self.beams)
-        for definition, mass2 in zip(("diphoton", "recoil"), masses2, strict=True):
-            histograms["mass"].fill(
-                energy_set=energy_set,
-                definition=definition,
-                origin="other",
-                mass=kin.signed_root(mass2).ravel(),
-                weight=np.repeat(weight, 3),
-            )
+        roots = dict(zip(("diphoton", "recoil"), map(kin.signed_root, masses2), strict=True))
+        every = np.ones(len(weight), dtype=bool)
+        fill_masses(histograms["mass"], roots, weight, {energy_set: every})
         delta_theta, delta_phi = separations(theta, phi)
         values = {
             "three_photon_mass": kin.three_photon_mass(energy, theta, phi),

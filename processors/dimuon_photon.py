@@ -16,6 +16,7 @@ import numpy as np
 from coffea.processor import ProcessorABC
 
 from alp_coffea.events.selection import Cutflow, Selection
+from alp_coffea.events.tracks import good_tracks
 from alp_coffea.events.weights import event_weight
 from alp_coffea.physics import kinematics as kin
 from alp_coffea.physics.beams import Beams
@@ -67,9 +68,7 @@ class DimuonPhoton(ProcessorABC):
         """Histograms, cutflow and counts of one chunk, keyed by sample."""
         weight = event_weight(events)
         tracks, photons = events.Track, events.Photon
-        muons = tracks[
-            (tracks.nCDCHits > 0) & (abs(tracks.dr) < TRACK_DR) & (abs(tracks.dz) < TRACK_DZ)
-        ]
+        muons = tracks[good_tracks(tracks, TRACK_DR, TRACK_DZ)]
         possible = kin.valid_photon(photons.E, photons.theta, photons.phi)
         photons = photons[possible]
         photons = photons[ak.argsort(photons.E, ascending=False)]

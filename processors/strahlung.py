@@ -26,18 +26,19 @@ from alp_coffea.events.corrections import (
     shifted_weights,
     smeared,
 )
+from alp_coffea.events.cut_grids import BENCHMARKS, cut_grid_histogram, cut_values
+from alp_coffea.events.filling import fill_masses, fill_variable, fill_variation
 from alp_coffea.events.histograms import (
     Variable,
-    cut_grid_histogram,
-    fill_variable,
+    fill_x,
     mass_histogram,
-    set_sum,
     variable_histogram,
     variation_histograms,
 )
 from alp_coffea.events.schema import IDENTITY
 from alp_coffea.events.selection import Cutflow, Selection, all_candidates
 from alp_coffea.events.skims import SkimSettings, write_chunk
+from alp_coffea.events.tracks import good_tracks
 from alp_coffea.physics import kinematics as kin
 from alp_coffea.physics.beams import Beams
 
@@ -95,29 +96,6 @@ DELTA_THETA = Variable("delta_theta", 50, 0.0, 0.1, r"$\Delta\theta$ [rad]")
 DELTA_PHI = Variable("delta_phi", 40, 0.0, 0.8, r"$\Delta\varphi$ [rad]")
 #: Origins of candidates in samples without and with a signal.
 ORIGINS = {False: ["other"], True: ["true", "combinatorial", "other"]}
-
-#: Masses for which cuts are chosen: definition and width sigma(m^2)/2m of the peak, from fits to
-#: the embedded simulation. Windows are [m - 5 sigma, m + 3 sigma] (eq. 5.1).
-BENCHMARKS = {
-    0.5: ("diphoton", 0.0157),
-    1.0: ("diphoton", 0.0205),
-    2.0: ("diphoton", 0.0335),
-    3.0: ("diphoton", 0.0488),
-    5.0: ("diphoton", 0.0751),
-    6.5: ("diphoton", 0.0926),
-    8.0: ("recoil", 0.0643),
-    9.3: ("recoil", 0.0344),
-}
-#: Thresholds at which cuts are scanned; the mass is cut with one parameter, eq. 5.5.
-GRID = (
-    hist.axis.Regular(29, 0.10, 1.55, name="min_photon_energy", label=r"$E_\gamma$ [GeV]"),
-    hist.axis.Regular(10, 0.0, 0.05, name="max_right_fraction", label="right fraction RF"),
-    hist.axis.Integer(0, 3, name="min_acceptance", label="drift chamber, barrel, reduced barrel"),
-    hist.axis.Regular(10, 0.0, 1.0, name="min_zernike_mva", label="Zernike MVA"),
-    hist.axis.Integer(0, 2, name="min_separated", label="daughters apart"),
-    hist.axis.Regular(2, 0.0, 20.0, name="max_timing_chi", label=r"$t_c$"),
-)
-BARREL = (math.radians(32.2), math.radians(128.7))
 
 #: Systematic variations (sec. 7.5). Those of thresholds leave photons and masses as they are.
 VARIATIONS = (
@@ -222,67 +200,62 @@ class Strahlung(ProcessorABC):
         sample, kind = events.metadata["dataset"], events.metadata["kind"]
         read = FlatPhotons(events.Photon)
         photons = self.corrections.energies(read, events)
-        clean = ak.sum(self.is_good_track(events.Track), axis=1).to_numpy() == 0
+        good = good_tracks(events.Track, self.cuts.track_dr, self.cuts.track_dz)
+        clean = ~ak.any(good, axis=1).to_numpy()
 
         cutflow = Cutflow()
         histograms = empty_histograms(kind)
         loose = self.triples.choose(photons, LOOSE)
         weights = self.corrections.weights(events, loose)
         weight = weights.weight()
-        self.loose_selection(loose, weight, cutflow, histograms)
+        fill = partial(fill_variable, histograms, weight=weight)
+        self.loose_selection(loose, weight, cutflow, fill)
 
-        # every later acceptance lies inside the loose one
-        choose = partial(self.triples.choose, photons, among=loose.event)
-        final = choose(self.acceptance(self.cuts))
-        # without one of the per-photon cuts, other photons may be the three most energetic
-        any_theta = choose(self.acceptance(replace(self.cuts, theta=LOOSE.theta)))
-        any_n_hits = choose(self.acceptance(replace(self.cuts, cluster_n_hits=-math.inf)))
-        relaxed = {
-            cut: triples.passing(triples.E[:, 2] >= min(ENERGY_SETS.values()))
-            for cut, triples in (("photon_theta", any_theta), ("cluster_n_hits", any_n_hits))
-        }
-        selected = np.zeros(len(weight), dtype=bool)
+        acceptances = self.acceptances()
+        final = loose.narrowed(acceptances["all"])
+        in_theta = loose.narrowed(acceptances["cluster_n_hits"]).event
+        flows = {}
         for energy_set in ENERGY_SETS:
-            selection = Selection(cutflow, energy_set, weight=weight)
+            selection = flows[energy_set] = Selection(cutflow, energy_set, weight=weight)
             selection.choose("three_photons", loose.event)
-            selection.choose("photon_theta", any_n_hits.event)
+            selection.choose("photon_theta", in_theta)
             selection.choose("cluster_n_hits", final.event)
             for cut, passed in self.final_cuts(final, energy_set, clean).items():
                 selection.cut(cut, passed)
-            selected[final.event[selection.mask]] = True
-
-            fill = partial(fill_variable, histograms, weight, energy_set=energy_set)
-            for name, settings in VARIABLES.items():
-                fill(name, settings, final, selection.mask)
-            self.fill_masses(histograms["mass"], energy_set, final.passing(selection.mask), weight)
-            self.fill_sideband(fill, final, selection)
-            alone = {
-                cut: (triples, self.passed(triples, energy_set, clean))
-                for cut, triples in relaxed.items()
-            }
-            selection.book_n_minus_1(
-                **{cut: weight[triples.event[left]] for cut, (triples, left) in alone.items()}
-            )
-            for name, settings in VARIABLES.items():
-                cut = CUT_ON.get(name, name)
-                triples, left = alone.get(cut) or (final, selection.all_but(cut))
-                fill(f"{name}_n_minus_1", settings, triples, left)
-            pairs = selection.all_but("delta_theta_phi")
-            fill("delta_theta_phi_n_minus_1", DELTA_THETA, final, pairs, against=DELTA_PHI)
+        relaxed = {
+            cut: loose.narrowed(replace(acceptances[cut], energy_min=min(ENERGY_SETS.values())))
+            for cut in ("photon_theta", "cluster_n_hits")
+        }
+        self.fill_variables(fill, final, flows, relaxed, clean, weight)
+        self.fill_sideband(fill, final, flows)
+        for energy_set, selection in flows.items():
+            left = final.passing(selection.all_but("delta_theta_phi"))
+            plane = histograms["delta_theta_phi_n_minus_1"]
+            at = weight[left.event]
+            fill_x(plane, left.delta_theta, at, left.delta_phi, energy_set=energy_set)
+        either = np.logical_or.reduce([selection.mask for selection in flows.values()])
+        selected = final.passing(either)
+        fill_masses(
+            histograms["mass"],
+            self.masses(selected),
+            weight[selected.event],
+            {energy_set: selection.mask[either] for energy_set, selection in flows.items()},
+            selected.origin if kind == "signal" else None,
+        )
 
         if self.optimisation and kind != "data":
             histograms["cut_grid"] = self.cut_grid(loose, clean, weight, events.metadata["mass"])
         if self.variations and kind != "data":
-            histograms |= self.varied(events, photons, final, clean, weights)
+            histograms |= self.varied(events, loose, final, clean, weights)
         result = {
             "histograms": histograms,
             "cutflow": cutflow,
             "counts": {"bad_photons": read.impossible},
-            "selected": int(selected.sum()),
+            "selected": len(selected),
         }
         if self.skim is not None:
             if self.skim.selection == "final":
-                chosen = final.passing(selected[final.event])
+                chosen = selected
             elif self.skim.selection == "loose":
                 chosen = loose.passing(self.mass_within(loose, LOOSE_MASS))
             else:
@@ -294,17 +267,16 @@ class Strahlung(ProcessorABC):
     def sideband(self, events: ak.Array) -> np.ndarray:
         """Events outside the three-photon mass window of the signal, for blinding.
 
-        A mask (n,): False where any choice of photons that is filled somewhere is inside.
+        A mask (n,): False where any triple that reaches a histogram or a skim is inside.
         """
         photons = self.corrections.energies(FlatPhotons(events.Photon), events)
+        loose = self.triples.choose(photons, LOOSE)
         outside = np.ones(len(events), dtype=bool)
-        for acceptance in (
-            LOOSE,
-            self.acceptance(self.cuts),
-            self.acceptance(replace(self.cuts, theta=LOOSE.theta)),
-            self.acceptance(replace(self.cuts, cluster_n_hits=-math.inf)),
+        for triples in (
+            loose,
+            self.simultaneous(photons),
+            *(loose.narrowed(acceptance) for acceptance in self.acceptances().values()),
         ):
-            triples = self.triples.choose(photons, acceptance)
             outside[triples.event[self.mass_within(triples, self.cuts.three_photon_mass)]] = False
         return outside
 
@@ -318,40 +290,49 @@ class Strahlung(ProcessorABC):
         """
         return Acceptance(LOOSE.energy_min, cuts.theta, above=("clusterNHits", cuts.cluster_n_hits))
 
+    def acceptances(self) -> dict[str, Acceptance]:
+        """Of the final selection with all per-photon cuts, and without the cut of that name.
+
+        Without one, other photons may be the three most energetic.
+        """
+        return {
+            "all": self.acceptance(self.cuts),
+            "photon_theta": self.acceptance(replace(self.cuts, theta=LOOSE.theta)),
+            "cluster_n_hits": self.acceptance(replace(self.cuts, cluster_n_hits=-math.inf)),
+        }
+
     def loose_selection(
         self,
         triples: PhotonTriples,
         weight: np.ndarray,
         cutflow: Cutflow,
-        histograms: dict[str, hist.Hist],
+        fill: Callable[..., None],
     ) -> None:
         """The selection in which cuts were chosen (sec. 5.1)."""
         selection = Selection(cutflow, "loose", weight=weight)
         selection.choose("three_photons", triples.event)
         selection.cut("three_photon_mass", self.mass_within(triples, LOOSE_MASS))
         for name, settings in VARIABLES.items():
-            fill_variable(histograms, weight, f"{name}_loose", settings, triples, selection.mask)
+            fill(settings, triples, passed={(f"{name}_loose", None): selection.mask})
 
     def preselection(
         self, events: ak.Array, photons: FlatPhotons, weight: np.ndarray, cutflow: Cutflow
     ) -> PhotonTriples:
         """Events for training (R2): simultaneous photons in time, no good track in the CDC."""
+        triples = self.simultaneous(photons)
         low, high = LOOSE.theta
-        in_time = photons.replaced(earliness=-np.abs(photons.clusterTiming))
-        triples = self.triples.choose(in_time, replace(LOOSE, above=("earliness", -200.0)))
         tracks = events.Track
-        good = (
-            (tracks.nCDCHits > 0)
-            & (abs(tracks.dr) < 1.0)
-            & (abs(tracks.dz) < 3.0)
-            & (tracks.theta > low)
-            & (tracks.theta < high)
-        )
+        good = good_tracks(tracks, 1.0, 3.0) & (tracks.theta > low) & (tracks.theta < high)
         selection = Selection(cutflow, "preselection", weight=weight)
         selection.choose("three_photons", triples.event)
         selection.cut("timing_chi", triples.timing_chi < self.cuts.timing_chi)
         selection.cut("no_good_track", ~ak.any(good, axis=1).to_numpy()[triples.event])
         return triples.passing(selection.mask)
+
+    def simultaneous(self, photons: FlatPhotons) -> PhotonTriples:
+        """Triples of photons within 200 ns of the event (R2)."""
+        in_time = photons.replaced(earliness=-np.abs(photons.clusterTiming))
+        return self.triples.choose(in_time, replace(LOOSE, above=("earliness", -200.0)))
 
     def final_cuts(
         self, triples: PhotonTriples, energy_set: str, clean: np.ndarray, cuts: Cuts | None = None
@@ -382,14 +363,6 @@ class Strahlung(ProcessorABC):
         mass = triples.three_photon_mass
         return (mass >= low) & (mass <= high)
 
-    def is_good_track(self, tracks: ak.Array) -> ak.Array:
-        """Tracks from the interaction point."""
-        return (
-            (tracks.nCDCHits > 0)
-            & (abs(tracks.dr) < self.cuts.track_dr)
-            & (abs(tracks.dz) < self.cuts.track_dz)
-        )
-
     # --- histograms -----------------------------------------------------------------------------
 
     def masses(self, triples: PhotonTriples) -> dict[str, np.ndarray]:
@@ -405,33 +378,57 @@ class Strahlung(ProcessorABC):
         names = ("three_photon_mass", "zernike_of_most_isolated", "timing_chi")
         return {name: getattr(triples, name) for name in ("E", "theta", "phi", *names)} | masses
 
-    def fill_masses(
-        self, histogram: hist.Hist, energy_set: str, triples: PhotonTriples, weight: np.ndarray
+    def fill_variables(
+        self,
+        fill: Callable[..., None],
+        final: PhotonTriples,
+        flows: Mapping[str, Selection],
+        relaxed: Mapping[str, PhotonTriples],
+        clean: np.ndarray,
+        weight: np.ndarray,
     ) -> None:
-        """All three candidates of each event."""
-        truth = "true" in list(histogram.axes["origin"])
-        for definition, mass in self.masses(triples).items():
-            histogram.fill(
-                energy_set=energy_set,
-                definition=definition,
-                origin=triples.origin.ravel() if truth else "other",
-                mass=mass.ravel(),
-                weight=np.repeat(weight[triples.event], 3),
+        """Selection variables after all cuts, and after all but the one on each (N-1).
+
+        ``relaxed`` are the triples chosen without the cut of that name.
+        """
+        without = {
+            cut: {energy_set: self.passed(triples, energy_set, clean) for energy_set in flows}
+            for cut, triples in relaxed.items()
+        }
+        for energy_set, selection in flows.items():
+            selection.book_n_minus_1(
+                **{
+                    cut: weight[relaxed[cut].event[passed[energy_set]]]
+                    for cut, passed in without.items()
+                }
             )
+        for name, settings in VARIABLES.items():
+            cut = CUT_ON.get(name, name)
+            after = {(name, energy_set): flow.mask for energy_set, flow in flows.items()}
+            alone = without.get(cut) or {s: flow.all_but(cut) for s, flow in flows.items()}
+            n_minus_1 = {(f"{name}_n_minus_1", s): passed for s, passed in alone.items()}
+            if cut in relaxed:
+                fill(settings, final, passed=after)
+                fill(settings, relaxed[cut], passed=n_minus_1)
+            else:
+                fill(settings, final, passed=after | n_minus_1)
 
     def fill_sideband(
-        self, fill: Callable[..., None], triples: PhotonTriples, selection: Selection
+        self, fill: Callable[..., None], triples: PhotonTriples, flows: Mapping[str, Selection]
     ) -> None:
         """Events below the three-photon mass, without the Zernike cut (sec. 6.3)."""
         below = triples.three_photon_mass < self.cuts.three_photon_mass[0] * self.beams.sqrt_s
-        left = below & selection.all_but("three_photon_mass", "zernike_mva")
         for name, settings in SIDEBAND_VARIABLES.items():
-            fill(name, settings, triples, left)
+            passed = {
+                (name, energy_set): below & flow.all_but("three_photon_mass", "zernike_mva")
+                for energy_set, flow in flows.items()
+            }
+            fill(settings, triples, passed=passed)
 
     def varied(
         self,
         events: ak.Array,
-        photons: FlatPhotons,
+        loose: PhotonTriples,
         final: PhotonTriples,
         clean: np.ndarray,
         weights: Weights,
@@ -442,12 +439,13 @@ class Strahlung(ProcessorABC):
         for variation in self.variations:
             triples, cuts = final, self.cuts
             if variation.kind == "kinematic":
-                moved = smeared(photons, RESOLUTION, events, self.corrections.seed, variation.name)
+                seed = self.corrections.seed
+                moved = smeared(loose.photons, RESOLUTION, events, seed, variation.name)
                 triples = self.triples.choose(moved, self.acceptance(cuts))
             else:
                 cuts = shifted(cuts, variation.nuisance, variation.sign)
                 if cuts.theta != self.cuts.theta:
-                    triples = self.triples.choose(photons, self.acceptance(cuts))
+                    triples = loose.narrowed(self.acceptance(cuts))
             cases[variation.name] = (triples, cuts, nominal)
         for name, weight in shifted_weights(weights).items():
             cases[name] = (final, self.cuts, weight)
@@ -455,19 +453,8 @@ class Strahlung(ProcessorABC):
         histograms = variation_histograms(list(cases), list(ENERGY_SETS), events.metadata["mass"])
         for energy_set in ENERGY_SETS:
             for name, (triples, cuts, weight) in cases.items():
-                passed = self.passed(triples, energy_set, clean, cuts)
-                where = {"variation": name, "energy_set": energy_set}
-                set_sum(histograms["variations"], weight[triples.event[passed]], **where)
-                if "true_mass_variations" in histograms:
-                    left = triples.passing(passed)
-                    true = left.origin == "true"
-                    for definition, mass in self.masses(left).items():
-                        histograms["true_mass_variations"].fill(
-                            **where,
-                            definition=definition,
-                            mass=mass[true],
-                            weight=np.repeat(weight[left.event], 3)[true.ravel()],
-                        )
+                left = triples.passing(self.passed(triples, energy_set, clean, cuts))
+                fill_variation(histograms, (name, energy_set), left, weight, self.masses)
         return histograms
 
     def cut_grid(
@@ -475,37 +462,24 @@ class Strahlung(ProcessorABC):
     ) -> hist.Hist:
         """Candidates near each benchmark mass by the cuts that keep them.
 
-        Of the loose selection without good tracks or noise clusters; of a signal sample only true
-        candidates at its own mass.
+        Of the loose selection without good tracks or noise clusters.
         """
-        windows = {m: window for m, window in BENCHMARKS.items() if mass in (None, m)}
-        real = (triples.clusterNHits > self.cuts.cluster_n_hits).all(axis=1)
+        real = all_candidates(triples.clusterNHits > self.cuts.cluster_n_hits)
         triples = triples.passing(
             self.mass_within(triples, LOOSE_MASS) & clean[triples.event] & real
         )
-        relative = triples.three_photon_mass / self.beams.sqrt_s
         apart = self.final_cuts(triples, "high_mass", clean)["delta_theta_phi"]
-        values = (
-            triples.E[:, 2],
-            np.maximum((1 - relative) / 4, relative - 1),
-            within(triples.theta, BARREL).astype(int) + within(triples.theta, self.cuts.theta),
-            triples.zernike_of_most_isolated,
-            all_candidates(apart).astype(int),
-            triples.timing_chi,
-        )
-        true = None if mass is None else triples.origin == "true"
-        return cut_grid_histogram(
-            windows, GRID, values, self.masses(triples), weight[triples.event], true
-        )
+        values = cut_values(triples, self.beams.sqrt_s, self.cuts.theta, all_candidates(apart))
+        masses, at = self.masses(triples), weight[triples.event]
+        if mass is None:
+            return cut_grid_histogram(BENCHMARKS, values, masses, at)
+        # of a signal only true candidates at its own mass
+        own = {m: window for m, window in BENCHMARKS.items() if m == mass}
+        return cut_grid_histogram(own, values, masses, at, triples.origin == "true")
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         """Nothing to do after merging."""
         return accumulator
-
-
-def within(angle: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
-    """Whether all three angles (n, 3) lie inside limits, (n,)."""
-    return all_candidates((angle > limits[0]) & (angle < limits[1]))
 
 
 def empty_histograms(kind: str) -> dict[str, hist.Hist]:

@@ -12,6 +12,7 @@ import uproot
 
 from alp_coffea.config import load_catalogue
 from alp_coffea.events.datasets import open_catalogue
+from alp_coffea.events.skims import read_skim, write_index
 from alp_coffea.execution import load_processor, process_files
 from alp_coffea.physics import SUPERKEKB, Beams
 from alp_coffea.rng import combine, normal, purpose_key
@@ -178,6 +179,24 @@ def test_selection_agrees_with_a_plain_loop(small_input: Path, sample: str) -> N
         # the two compute masses with different rounding: an entry may sit on a bin edge
         assert np.abs(np.cumsum(ours - theirs, axis=-1)).max() <= 1
         assert np.count_nonzero(ours - theirs) <= 4
+
+
+@pytest.mark.parametrize("sample", ["signal_3.0000", "ggg"])
+def test_every_event_agrees_with_a_plain_loop(
+    small_input: Path, tmp_path: Path, sample: str
+) -> None:
+    settings = {"skim": {"folder": str(tmp_path), "selection": "final"}}
+    output, events = first_events(small_input, sample, **settings)
+    write_index(tmp_path, output["skim"])
+    found = {row["__event__"]: row for row in read_skim(tmp_path, sample).to_list()}
+    expected = {event["__event__"]: reference(event, 0.65, SUPERKEKB) for event in events}
+    assert list(found) == [number for number, candidates in expected.items() if candidates]
+    for number, row in found.items():
+        for definition in ("diphoton", "recoil"):
+            # in order of energy of the recoil photon, as the listing
+            ours = np.sign(roots := np.array(row[f"triple_{definition}_mass"])) * roots**2
+            theirs = [candidate[definition] for candidate in expected[number]]
+            np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-8)
 
 
 def shifted_edges(sign: int) -> tuple[float, float]:

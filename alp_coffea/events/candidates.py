@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import awkward as ak
 import numpy as np
@@ -83,21 +84,63 @@ class Acceptance:
     theta: tuple[float, float]
     above: tuple[str, float] | None = None
 
+    @property
+    def limits(self) -> tuple[float, float, float, float]:
+        """Smallest energy, both polar angles, and what the further column must exceed."""
+        return self.energy_min, *self.theta, -math.inf if self.above is None else self.above[1]
+
+
+def _columns(photons: FlatPhotons, acceptance: Acceptance) -> tuple[NDArray[np.generic], ...]:
+    """What an acceptance looks at; without a further column the energies stand in for it."""
+    name = "E" if acceptance.above is None else acceptance.above[0]
+    return photons.E, photons.theta, photons.phi, getattr(photons, name)
+
+
+class _Shared:
+    """A cached property that triples take from those they were made of, where they can."""
+
+    def __init__(self, compute: Callable[[Any], Array]) -> None:
+        self._compute = compute
+        self.__doc__ = compute.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, triples: PhotonTriples | None, owner: type) -> Any:
+        if triples is None:
+            return self
+        value = triples._inherited(self._name)
+        value = self._compute(triples) if value is None else value
+        triples.__dict__[self._name] = value
+        return value
+
 
 class PhotonTriples:
     """Events with three photons, most energetic first.
 
     Photon columns are attributes of shape (n, 3) (``triples.E`` [GeV], ``triples.theta`` [rad],
     ...); ``event`` (n,) is each triple's position in its chunk. Column c of a quantity of
-    candidates is candidate c of ``kinematics.CANDIDATE_ROLES``.
+    candidates is candidate c of ``kinematics.CANDIDATE_ROLES``. Everything is computed when first
+    asked for, and once: triples made of others by :meth:`narrowed` or :meth:`passing` take from
+    them what is the same.
     """
 
     def __init__(
-        self, photons: FlatPhotons, event: NDArray[np.int64], index: NDArray[np.int64]
+        self,
+        photons: FlatPhotons,
+        event: NDArray[np.int64],
+        index: NDArray[np.int64],
+        *,
+        source: tuple[Self, NDArray[np.int64]] | None = None,
+        other: NDArray[np.int64] | None = None,
     ) -> None:
+        # `source` are the triples that these were made of, and the row of each in them; `other`
+        # the rows here whose photons are not those of the source
         self.photons = photons
         self.event = event
         self.index = index
+        self._source = source
+        self._other = other
 
     def __len__(self) -> int:
         return len(self.event)
@@ -106,48 +149,52 @@ class PhotonTriples:
         # __dict__ because attributes are missing while an object is being unpickled
         if name.startswith("_") or "photons" not in self.__dict__:
             raise AttributeError(name)
-        column = getattr(self.photons, name)[self.index].astype(np.float64, copy=False)
+        column = self._inherited(name)
+        if column is None:
+            column = getattr(self.photons, name).take(self.index).astype(np.float64, copy=False)
         self.__dict__[name] = column
-        return np.asarray(column)
+        return column
+
+    def _inherited(self, name: str) -> Array | None:
+        """A quantity of the triples that these were made of, None without such."""
+        if self._source is None:
+            return None
+        source, row = self._source
+        values: Array = getattr(source, name).take(row, axis=0)
+        if self._other is not None and len(self._other):
+            values[self._other] = getattr(self._apart, name)
+        return values
+
+    @cached_property
+    def _apart(self) -> Self:
+        """The triples whose photons are not those of the source."""
+        return type(self)(self.photons, self.event[self._other], self.index[self._other])
 
     @classmethod
-    def choose(
-        cls,
-        photons: FlatPhotons,
-        acceptance: Acceptance,
-        among: NDArray[np.int64] | None = None,
-    ) -> Self:
-        """The three most energetic of the photons that pass every per-photon cut.
-
-        ``among`` are the events to look at, increasing; all by default.
-        """
-        quality, least = photons.E, -math.inf
-        if acceptance.above is not None:
-            name, least = acceptance.above
-            quality = getattr(photons, name)
-        return cls(
-            photons,
-            *kernels.three_most_energetic(
-                np.arange(len(photons)) if among is None else among,
-                photons.offsets,
-                photons.E,
-                photons.theta,
-                photons.phi,
-                quality,
-                acceptance.energy_min,
-                *acceptance.theta,
-                least,
-            ),
+    def choose(cls, photons: FlatPhotons, acceptance: Acceptance) -> Self:
+        """The three most energetic of the photons that pass every per-photon cut."""
+        event, index = kernels.three_most_energetic(
+            photons.offsets, *_columns(photons, acceptance), *acceptance.limits
         )
+        return cls(photons, event, index)
+
+    def narrowed(self, acceptance: Acceptance) -> Self:
+        """The same for an acceptance that lies inside the one of these triples."""
+        row, index, same = kernels.three_of_narrower(
+            self.event,
+            self.index,
+            self.photons.offsets,
+            *_columns(self.photons, acceptance),
+            *acceptance.limits,
+        )
+        other = np.flatnonzero(~same)
+        return type(self)(self.photons, self.event[row], index, source=(self, row), other=other)
 
     def passing(self, keep: Mask) -> Self:
-        """Triples of a mask over these triples (n,), with all that was computed for them."""
+        """Triples of a mask over these triples (n,)."""
         rows = np.flatnonzero(keep)
-        chosen = type(self)(self.photons, self.event[rows], self.index.take(rows, axis=0))
-        for name, value in self.__dict__.items():
-            if isinstance(value, np.ndarray) and name not in ("event", "index"):
-                chosen.__dict__[name] = value.take(rows, axis=0)
-        return chosen
+        index = self.index.take(rows, axis=0)
+        return type(self)(self.photons, self.event[rows], index, source=(self, rows))
 
     @property
     def in_chunk(self) -> Mask:
@@ -156,12 +203,12 @@ class PhotonTriples:
         mask[self.event] = True
         return mask
 
-    @cached_property
+    @_Shared
     def pair_masses2(self) -> Array:
         """Squared diphoton masses of the candidates [GeV^2], shape (n, 3)."""
         return np.asarray(kernels.pair_masses2(self.E, self.theta, self.phi))
 
-    @cached_property
+    @_Shared
     def three_photon_mass(self) -> Array:
         """m(gamma gamma gamma) [GeV], shape (n,)."""
         one, two, three = self.pair_masses2.T
@@ -178,24 +225,24 @@ class PhotonTriples:
         delta_theta, delta_phi = kernels.pair_angles(self.theta, self.phi)
         return delta_theta, delta_phi
 
-    @cached_property
+    @_Shared
     def delta_theta(self) -> Array:
         """Polar separation of the two daughters of each candidate [rad], shape (n, 3)."""
         return self._pair_angles[0]
 
-    @cached_property
+    @_Shared
     def delta_phi(self) -> Array:
         """Azimuthal separation of the two daughters, in [0, pi] [rad], shape (n, 3)."""
         return self._pair_angles[1]
 
-    @cached_property
+    @_Shared
     def zernike_of_most_isolated(self) -> Array:
         """Zernike MVA of the photon farthest from the other two, shape (n,)."""
         isolated = kernels.most_isolated(self.delta_theta, self.delta_phi)
         chosen = self.index[np.arange(len(self)), isolated]
         return np.asarray(self.photons.clusterZernikeMVA[chosen], dtype=np.float64)
 
-    @cached_property
+    @_Shared
     def timing_chi(self) -> Array:
         """Largest normalised distance from the mean cluster time t_c, shape (n,)."""
         return np.asarray(kernels.timing_chi(self.clusterTiming, self.clusterErrorTiming))
@@ -222,39 +269,16 @@ class AwkwardTriples(PhotonTriples):
     """
 
     @classmethod
-    def choose(
-        cls,
-        photons: FlatPhotons,
-        acceptance: Acceptance,
-        among: NDArray[np.int64] | None = None,
-    ) -> Self:
+    def choose(cls, photons: FlatPhotons, acceptance: Acceptance) -> Self:
         """The three most energetic of the photons that pass every per-photon cut."""
-        counts = np.diff(photons.offsets)
-        columns = {
-            name: ak.unflatten(getattr(photons, name)[: photons.offsets[-1]], counts)
-            for name in ("E", "theta", "phi", *(acceptance.above or ())[:1])
-        }
-        jagged = ak.zip(columns)
-        jagged["index"] = ak.unflatten(np.arange(photons.offsets[-1]), counts)
-        if among is not None:
-            jagged = jagged[among]
-        low, high = acceptance.theta
-        passing = (
-            (jagged.E >= acceptance.energy_min)
-            & (jagged.theta > low)
-            & (jagged.theta < high)
-            & kin.valid_photon(jagged.E, jagged.theta, jagged.phi)
-        )
-        if acceptance.above is not None:
-            name, least = acceptance.above
-            passing = passing & (jagged[name] > least)
-        three = np.flatnonzero(ak.sum(passing, axis=1) >= 3)
-        left = jagged[three][passing[three]]
-        by_energy = ak.argsort(left.E, axis=1, ascending=False, stable=True)
-        triple = ak.to_numpy(left.index[by_energy][:, :3]).reshape(-1, 3)
-        return cls(photons, three if among is None else among[three], triple)
+        return cls(photons, *_chosen_with_awkward(photons, acceptance, np.arange(len(photons))))
 
-    @cached_property
+    def narrowed(self, acceptance: Acceptance) -> Self:
+        """The same, of the events of these triples, chosen and computed afresh."""
+        event, index = _chosen_with_awkward(self.photons, acceptance, self.event)
+        return type(self)(self.photons, event, index)
+
+    @_Shared
     def pair_masses2(self) -> Array:
         return kin.pair_masses2(self.E, self.theta, self.phi)
 
@@ -262,21 +286,50 @@ class AwkwardTriples(PhotonTriples):
         energy_cm = kin.energy_cm(self.E, self.theta, self.phi, beams)
         return np.asarray(kin.recoil_mass2(energy_cm, beams.sqrt_s))
 
-    @cached_property
+    @_Shared
     def delta_theta(self) -> Array:
         one, two = _DAUGHTERS
         return np.asarray(kin.delta_theta(self.theta[:, one], self.theta[:, two]))
 
-    @cached_property
+    @_Shared
     def delta_phi(self) -> Array:
         one, two = _DAUGHTERS
         return np.asarray(kin.delta_phi(self.phi[:, one], self.phi[:, two]))
 
-    @cached_property
+    @_Shared
     def zernike_of_most_isolated(self) -> Array:
         isolated = kin.most_isolated(self.theta, self.phi)
         return np.take_along_axis(self.clusterZernikeMVA, isolated[:, None], axis=1)[:, 0]
 
-    @cached_property
+    @_Shared
     def timing_chi(self) -> Array:
         return np.asarray(kin.timing_chi(self.clusterTiming, self.clusterErrorTiming))
+
+
+def _chosen_with_awkward(
+    photons: FlatPhotons, acceptance: Acceptance, among: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Events (m,) among some that have three photons in an acceptance, and their triples (m, 3)."""
+    counts = np.diff(photons.offsets)
+    energy_min, low, high, least = acceptance.limits
+    names = ("E", "theta", "phi", "quality")
+    jagged = ak.zip(
+        {
+            name: ak.unflatten(column[: photons.offsets[-1]], counts)
+            for name, column in zip(names, _columns(photons, acceptance), strict=True)
+        }
+    )
+    jagged["index"] = ak.unflatten(np.arange(photons.offsets[-1]), counts)
+    jagged = jagged[among]
+    passing = (
+        (jagged.E >= energy_min)
+        & (jagged.theta > low)
+        & (jagged.theta < high)
+        & kin.valid_photon(jagged.E, jagged.theta, jagged.phi)
+    )
+    if acceptance.above is not None:
+        passing = passing & (jagged.quality > least)
+    three = np.flatnonzero(ak.sum(passing, axis=1) >= 3)
+    left = jagged[three][passing[three]]
+    by_energy = ak.argsort(left.E, axis=1, ascending=False, stable=True)
+    return among[three], ak.to_numpy(left.index[by_energy][:, :3]).reshape(-1, 3)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import hist
 import numpy as np
 from boost_histogram.accumulators import WeightedSum
-from numpy.typing import ArrayLike, NDArray
-
-from alp_coffea.events.candidates import PhotonTriples
-
-#: Bins of every mass histogram: 1 MeV in the signed root of the squared mass, sign(m^2) sqrt|m^2|
-#: [GeV], wide enough for any recoil mass. Fit windows are exact unions of these bins.
-MASS_BINS = (15_000, -4.0, 11.0)
+from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
@@ -33,18 +27,27 @@ class Variable:
         return hist.axis.Regular(self.bins, self.low, self.high, name=name, label=self.label)
 
 
+#: Bins of every mass histogram: 1 MeV in the signed root of the squared mass, sign(m^2) sqrt|m^2|
+#: [GeV], wide enough for any recoil mass. Fit windows are exact unions of these bins.
+MASS = Variable("mass", 15_000, -4.0, 11.0, r"sign($m^2$) $\sqrt{|m^2|}$ [GeV]")
+
+
 def category(name: str, values: Sequence[str]) -> hist.axis.StrCategory:
     """An axis of names that does not grow, so that histograms of all chunks are alike."""
     return hist.axis.StrCategory(list(values), name=name)
 
 
-def mass_histogram(energy_sets: Sequence[str], origins: Sequence[str]) -> hist.Hist:
-    """Candidates by energy set, mass definition (diphoton or recoil), origin and mass."""
+def mass_histogram(
+    energy_sets: Sequence[str],
+    origins: Sequence[str],
+    definitions: Sequence[str] = ("diphoton", "recoil"),
+) -> hist.Hist:
+    """Candidates by energy set, mass definition, origin and mass: what a scan starts from."""
     return hist.Hist(
         category("energy_set", energy_sets),
-        category("definition", ["diphoton", "recoil"]),
+        category("definition", definitions),
         category("origin", origins),
-        hist.axis.Regular(*MASS_BINS, name="mass", label=r"sign($m^2$) $\sqrt{|m^2|}$ [GeV]"),
+        MASS.axis("mass"),
         storage="weight",
     )
 
@@ -55,26 +58,6 @@ def variable_histogram(
     """One variable for several energy sets, on the axis x; a second one on the axis y."""
     axes = [variable.axis()] + ([] if against is None else [against.axis("y")])
     return hist.Hist(category("energy_set", energy_sets), *axes, storage="weight")
-
-
-def fill_variable(
-    histograms: Mapping[str, hist.Hist],
-    weight: NDArray[np.float64],
-    name: str,
-    variable: Variable,
-    triples: PhotonTriples,
-    passed: NDArray[np.bool_],
-    against: Variable | None = None,
-    **where: str,
-) -> None:
-    """Fill a histogram with a quantity of the triples in a mask (n,).
-
-    ``weight`` has one entry per event of the chunk; ``where`` are values of further axes.
-    """
-    left = np.flatnonzero(passed)
-    x = getattr(triples, variable.quantity).take(left, axis=0)
-    y = None if against is None else getattr(triples, against.quantity).take(left, axis=0)
-    fill_x(histograms[name], x, weight[triples.event[left]], y, **where)
 
 
 def fill_x(
@@ -113,39 +96,3 @@ def set_sum(histogram: hist.Hist, weight: ArrayLike, **where: str) -> None:
     """Set the one bin at ``where`` to events of weights (n,), on axes of names only."""
     weight = np.asarray(weight)
     histogram[where] = WeightedSum(weight.sum(), np.square(weight).sum())
-
-
-def cut_grid_histogram(
-    windows: Mapping[float, tuple[str, float]],
-    axes: Sequence[hist.axis.AxesMixin],
-    values: Sequence[NDArray[np.generic]],
-    masses: Mapping[str, NDArray[np.float64]],
-    weight: NDArray[np.float64],
-    keep: NDArray[np.bool_] | None = None,
-) -> hist.Hist:
-    """Candidates near each mass hypothesis by the cuts that keep them, for ``stats.punzi``.
-
-    Parameters
-    ----------
-    windows
-        Definition and width sigma [GeV] by hypothesis m [GeV]; a candidate is near m from
-        m - 5 sigma to m + 3 sigma (R0 5.1).
-    axes, values
-        Axis of each cut and what is cut on, per event (n,).
-    masses
-        Candidates' masses by definition [GeV], (n, k).
-    weight
-        Per event (n,).
-    keep
-        Candidates to count (n, k), all by default.
-    """
-    names = {mass: f"{mass:.4f}" for mass in windows}
-    histogram = hist.Hist(category("hypothesis", list(names.values())), *axes)
-    for mass, (definition, sigma) in windows.items():
-        candidates = masses[definition]
-        near = (candidates > mass - 5 * sigma) & (candidates < mass + 3 * sigma)
-        if keep is not None:
-            near &= keep
-        event = np.nonzero(near)[0]
-        histogram.fill(names[mass], *(value[event] for value in values), weight=weight[event])
-    return histogram

@@ -225,14 +225,14 @@ class Selection:
         ``others`` gives, for cuts that choose, the weights of the events that pass without them.
         """
         for name in self._passed:
-            passing = self._weight[self.all_but(name)]
-            self._cutflow.book(self._flow, name, *_sums(passing), n_minus_1=True)
+            sums = _sums(self._weight, self.all_but(name))
+            self._cutflow.book(self._flow, name, *sums, n_minus_1=True)
         for name, weight in others.items():
-            self._cutflow.book(self._flow, name, *_sums(weight), n_minus_1=True)
+            sums = _sums(weight, np.ones(len(weight), dtype=bool))
+            self._cutflow.book(self._flow, name, *sums, n_minus_1=True)
 
     def _book(self, name: str, candidates: int | None) -> None:
-        passing = self._weight[self.mask]
-        self._cutflow.book(self._flow, name, *_sums(passing), candidates)
+        self._cutflow.book(self._flow, name, *_sums(self._weight, self.mask), candidates)
 
 
 def all_candidates(passed: Mask) -> Mask:
@@ -241,6 +241,8 @@ def all_candidates(passed: Mask) -> Mask:
     return passed if passed.ndim == 1 else functools.reduce(np.logical_and, passed.T)
 
 
-def _sums(weight: NDArray[np.float64]) -> tuple[int, float, float]:
-    # not weight @ weight: BLAS threads cost more than they bring here
-    return len(weight), float(weight.sum()), float(np.square(weight).sum())
+def _sums(weight: NDArray[np.float64], passed: Mask) -> tuple[int, float, float]:
+    # zeros are faster than leaving events out; not passing @ passing, as BLAS threads cost more
+    # than they bring here
+    passing = np.where(passed, weight, 0.0)
+    return int(np.count_nonzero(passed)), float(passing.sum()), float(np.square(passing).sum())

@@ -20,7 +20,14 @@ from alp_coffea.physics.constants import TWO_PI
 @njit(cache=True, inline="always")
 def _possible(energy, theta, phi):  # type: ignore[no-untyped-def]
     """Scalar twin of ``kinematics.valid_photon``."""
-    return 0.0 < energy < math.inf and 0.0 <= theta <= math.pi and abs(phi) <= TWO_PI
+    # & instead of and: without branches, which are hard to predict here
+    return (
+        (energy > 0.0)
+        & (energy < math.inf)
+        & (theta >= 0.0)
+        & (theta <= math.pi)
+        & (abs(phi) <= TWO_PI)
+    )
 
 
 @njit(cache=True)
@@ -33,16 +40,53 @@ def count_impossible(energy, theta, phi):  # type: ignore[no-untyped-def]
     return bad
 
 
+@njit(cache=True, inline="always")
+def _accepts(  # type: ignore[no-untyped-def]
+    j, energy, theta, phi, quality, energy_min, theta_low, theta_high, quality_min
+):
+    """Whether photon j lies inside an acceptance, see :func:`three_most_energetic`."""
+    return (
+        (energy[j] >= energy_min)
+        & (theta[j] > theta_low)
+        & (theta[j] < theta_high)
+        & ((quality_min == -math.inf) | (quality[j] > quality_min))
+        & _possible(energy[j], theta[j], phi[j])
+    )
+
+
+@njit(cache=True, inline="always")
+def _three_of_event(  # type: ignore[no-untyped-def]
+    start, stop, energy, theta, phi, quality, energy_min, theta_low, theta_high, quality_min
+):
+    """Indices of the three most energetic of the accepted photons of an event, else -1."""
+    first = second = third = -1.0
+    one = two = three = -1
+    for j in range(start, stop):
+        if not _accepts(
+            j, energy, theta, phi, quality, energy_min, theta_low, theta_high, quality_min
+        ):
+            continue
+        e = np.float64(energy[j])
+        if e > first:
+            first, second, third = e, first, second
+            one, two, three = j, one, two
+        elif e > second:
+            second, third = e, second
+            two, three = j, two
+        elif e > third:
+            third = e
+            three = j
+    return one, two, three
+
+
 @njit(cache=True)
 def three_most_energetic(  # type: ignore[no-untyped-def]
-    among, offsets, energy, theta, phi, quality, energy_min, theta_low, theta_high, quality_min
+    offsets, energy, theta, phi, quality, energy_min, theta_low, theta_high, quality_min
 ):
     """Flat indices of the three most energetic photons inside an acceptance, ties in input order.
 
     Parameters
     ----------
-    among
-        Positions of the events to look at, increasing.
     offsets
         (n + 1,) int64.
     energy, theta, phi, quality
@@ -57,39 +101,70 @@ def three_most_energetic(  # type: ignore[no-untyped-def]
     event, index
         Positions (m,) of the events with at least three such photons, and their triples (m, 3).
     """
-    event = np.empty(len(among), np.int64)
-    index = np.empty((len(among), 3), np.int64)
-    any_quality = quality_min == -math.inf
+    n = len(offsets) - 1
+    event = np.empty(n, np.int64)
+    index = np.empty((n, 3), np.int64)
     found = 0
-    for i in among:
+    for i in range(n):
         if offsets[i + 1] - offsets[i] < 3:
             continue
-        first = second = third = -1.0
-        one = two = three = -1
-        for j in range(offsets[i], offsets[i + 1]):
-            e = np.float64(energy[j])
-            if not (
-                e > third
-                and e >= energy_min
-                and theta_low < theta[j] < theta_high
-                and (any_quality or quality[j] > quality_min)
-                and _possible(e, theta[j], phi[j])
-            ):
-                continue
-            if e > first:
-                first, second, third = e, first, second
-                one, two, three = j, one, two
-            elif e > second:
-                second, third = e, second
-                two, three = j, two
-            else:
-                third = e
-                three = j
+        one, two, three = _three_of_event(
+            offsets[i], offsets[i + 1], energy, theta, phi, quality,
+            energy_min, theta_low, theta_high, quality_min,
+        )  # fmt: skip
         if three >= 0:
             event[found] = i
             index[found, 0], index[found, 1], index[found, 2] = one, two, three
             found += 1
     return event[:found].copy(), index[:found].copy()
+
+
+@njit(cache=True)
+def three_of_narrower(  # type: ignore[no-untyped-def]
+    event, index, offsets, energy, theta, phi, quality,
+    energy_min, theta_low, theta_high, quality_min,
+):  # fmt: skip
+    """The same for an acceptance inside that of known triples, mostly without looking again.
+
+    Parameters
+    ----------
+    event, index
+        Result (m,), (m, 3) of a wider acceptance; the others as in :func:`three_most_energetic`.
+
+    Returns
+    -------
+    row, index, same
+        Rows (k,) of ``event`` that still have three photons, their triples (k, 3), and whether
+        these are the known ones (k,).
+    """
+    row = np.empty(len(event), np.int64)
+    chosen = np.empty((len(event), 3), np.int64)
+    same = np.empty(len(event), np.bool_)
+    found = 0
+    for k in range(len(event)):
+        one, two, three = index[k, 0], index[k, 1], index[k, 2]
+        if energy[three] < energy_min:
+            continue  # no other third photon has more
+        known = True
+        for c in range(3):
+            known = known and _accepts(
+                index[k, c], energy, theta, phi, quality,
+                energy_min, theta_low, theta_high, quality_min,
+            )  # fmt: skip
+        if not known:
+            i = event[k]
+            if offsets[i + 1] - offsets[i] == 3:
+                continue
+            one, two, three = _three_of_event(
+                offsets[i], offsets[i + 1], energy, theta, phi, quality,
+                energy_min, theta_low, theta_high, quality_min,
+            )  # fmt: skip
+            if three < 0:
+                continue
+        row[found], same[found] = k, known
+        chosen[found, 0], chosen[found, 1], chosen[found, 2] = one, two, three
+        found += 1
+    return row[:found].copy(), chosen[:found].copy(), same[:found].copy()
 
 
 @njit(cache=True, inline="always")

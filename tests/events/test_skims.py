@@ -10,8 +10,9 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
+from ntuples import catalogue, write_root
 
-from alp_coffea.config import load_catalogue
+from alp_coffea.config import Blinding, load_catalogue
 from alp_coffea.errors import ConfigurationError, InputError, MissingFieldError
 from alp_coffea.events.datasets import open_catalogue
 from alp_coffea.events.skims import SkimSettings, read_skim, write_index
@@ -85,6 +86,55 @@ def test_looser_selections_hold_the_final_one(small_input: Path, tmp_path: Path)
             assert steps[-1].events == len(identities[selection])
     assert identities["final"] < identities["loose"]
     assert len(identities["final"] - identities["preselection"]) < 0.01 * len(identities["final"])
+
+
+def back_to_back_with_a_late_cluster(folder: Path) -> Path:
+    """One event of data: three photons of the signal region, and a later, harder cluster."""
+    energies, directions = SUPERKEKB.sqrt_s / 3, np.array([0.4, 0.4 + 2.0944, 0.4 - 2.0944])
+    # a plane of three photons across the beam in the centre-of-mass frame
+    momenta = [[1.0, np.cos(phi), np.sin(phi), 0.0] for phi in directions]
+    lab = SUPERKEKB.to_lab(np.array(momenta) * energies)
+    theta = np.arctan2(np.hypot(lab[:, 1], lab[:, 2]), lab[:, 3])
+    gamma = {
+        "E": [*lab[:, 0], 4.5],
+        "theta": [*theta, 1.2],
+        "phi": [*np.arctan2(lab[:, 2], lab[:, 1]), 0.45],
+        "clusterNHits": [9.0] * 4,
+        "clusterZernikeMVA": [1.0] * 4,
+        "clusterTiming": [0.0, 0.0, 0.0, 500.0],
+        "clusterErrorTiming": [5.0] * 4,
+    }
+    columns: dict[str, Any] = {
+        f"__{name}__": np.ones(1, np.int32) for name in ("experiment", "run", "event", "production")
+    }
+    columns |= {f"gamma_{name}": ak.Array([values]) for name, values in gamma.items()}
+    columns |= {
+        f"track_{name}": ak.values_astype(ak.Array([[]]), np.float64)
+        for name in ("dr", "dz", "nCDCHits", "theta")
+    }
+    return write_root(folder / "late.root", columns)
+
+
+@pytest.mark.parametrize("policy", ["none", "sideband"])
+def test_a_skim_of_blinded_data_holds_no_triple_of_the_signal_region(
+    tmp_path: Path, policy: Any
+) -> None:
+    # the three most energetic photons are outside the window, those that are in time inside
+    made = catalogue(tmp_path, str(back_to_back_with_a_late_cluster(tmp_path)))
+    options = {"skim": {"folder": str(tmp_path / "skim"), "selection": "preselection"}}
+    processor = load_processor("strahlung", options, beams=SUPERKEKB)
+    output = process_files(processor, open_catalogue(made), made, blinding=Blinding(policy=policy))[
+        "data"
+    ]
+    steps = {step.cut: step.events for step in output["cutflow"].steps("loose")}
+    write_index(tmp_path / "skim", output["skim"])
+    mass = ak.to_numpy(read_skim(tmp_path / "skim", "data")["triple_three_photon_mass"])
+    inside = (mass > 0.88 * SUPERKEKB.sqrt_s) & (mass < 1.03 * SUPERKEKB.sqrt_s)
+    if policy == "none":
+        assert (steps["three_photons"], inside.tolist()) == (1, [True])
+        assert output["cutflow"].steps("high_mass")[-1].events == 0
+    else:
+        assert len(mass) == 0
 
 
 def test_what_is_missing_is_named(small_input: Path, tmp_path: Path) -> None:

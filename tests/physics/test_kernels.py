@@ -73,50 +73,53 @@ def flat(events: list[list[Any]]) -> tuple[np.ndarray, ...]:
     return offsets, *np.ascontiguousarray(photons.T)
 
 
-@given(
-    events=EVENTS,
-    energy_min=st.sampled_from([0.1, 1.0]),
-    quality_min=st.sampled_from([-math.inf, 1.5]),
-)
-def test_choice_is_a_plain_sort(
-    events: list[list[Any]], energy_min: float, quality_min: float
-) -> None:
-    offsets, energy, theta, phi, quality = flat(events)
-    event, index = kernels.three_most_energetic(
-        np.arange(len(events)),
-        offsets,
-        energy,
-        theta,
-        phi,
-        quality,
-        energy_min,
-        0.3,
-        2.6,
-        quality_min,
-    )
-    expected = {}
+def plain_choice(
+    events: list[list[Any]], energy_min: float, theta: tuple[float, float], quality_min: float
+) -> dict[int, list[int]]:
+    """Flat indices of the three most energetic good photons by event, with a plain sort."""
+    first = np.concatenate([[0], np.cumsum([len(event) for event in events])])
+    chosen = {}
     for number, photons in enumerate(events):
         good = [
-            (-p[0], offsets[number] + i)
+            (-p[0], first[number] + i)
             for i, p in enumerate(photons)
             if energy_min <= p[0] < math.inf
-            and 0.3 < p[1] < 2.6
+            and theta[0] < p[1] < theta[1]
             and abs(p[2]) <= 2 * math.pi
             and (quality_min == -math.inf or p[3] > quality_min)
         ]
         if len(good) >= 3:
-            expected[number] = [i for _, i in sorted(good)[:3]]
-    assert dict(zip(event.tolist(), index.tolist(), strict=True)) == expected
+            chosen[number] = [i for _, i in sorted(good)[:3]]
+    return chosen
 
 
-def test_only_the_events_asked_for() -> None:
-    photon = (1.0, 1.0, 0.0, 2.0)
-    offsets, *columns = flat([[photon] * 3] * 5)
-    event, index = kernels.three_most_energetic(
-        np.array([1, 4]), offsets, *columns, 0.1, 0.3, 2.6, 1.5
+CUTS = {
+    "energy_min": st.sampled_from([0.1, 0.9, 1.0]),
+    "quality_min": st.sampled_from([-math.inf, 1.5]),
+}
+
+
+@given(events=EVENTS, **CUTS)
+def test_choice_is_a_plain_sort(
+    events: list[list[Any]], energy_min: float, quality_min: float
+) -> None:
+    event, index = kernels.three_most_energetic(*flat(events), energy_min, 0.3, 2.6, quality_min)
+    found = dict(zip(event.tolist(), index.tolist(), strict=True))
+    assert found == plain_choice(events, energy_min, (0.3, 2.6), quality_min)
+
+
+@given(events=EVENTS, theta_low=st.sampled_from([0.3, 1.0, 1.5]), **CUTS)
+def test_narrower_choice_is_a_plain_sort_and_knows_what_is_the_same(
+    events: list[list[Any]], theta_low: float, energy_min: float, quality_min: float
+) -> None:
+    columns = flat(events)
+    event, index = kernels.three_most_energetic(*columns, 0.1, 0.3, 2.6, -math.inf)
+    row, narrower, same = kernels.three_of_narrower(
+        event, index, *columns, energy_min, theta_low, 2.6, quality_min
     )
-    assert event.tolist() == [1, 4]
-    assert index.tolist() == [[3, 4, 5], [12, 13, 14]]
+    found = dict(zip(event[row].tolist(), narrower.tolist(), strict=True))
+    assert found == plain_choice(events, energy_min, (theta_low, 2.6), quality_min)
+    np.testing.assert_array_equal(same, (index[row] == narrower).all(axis=1))
 
 
 @given(events=EVENTS)
