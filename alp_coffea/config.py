@@ -38,6 +38,7 @@ __all__ = [
     "Sample",
     "Scan",
     "Simulate",
+    "TheoryTable",
     "Window",
     "Windows",
     "YieldUncertainty",
@@ -158,10 +159,18 @@ class Blinding(Model):
     seed: int = 0
 
 
+class TheoryTable(Model):
+    """File with a mass [GeV] and a cross section [pb] per line, at a ``coupling`` [1/GeV]."""
+
+    table: str
+    coupling: PositiveFloat = 1e-3
+
+
 class Analysis(Model):
     """What is done with a catalogue, or with those of several campaigns.
 
-    ``luminosity`` [1/pb] is used instead of what the data samples say.
+    ``luminosity`` [1/pb] is used instead of what the data samples say. ``theory`` turns cross
+    sections into couplings: e+e- -> gamma a, a table, or none.
     """
 
     title: str = ""
@@ -171,6 +180,7 @@ class Analysis(Model):
     luminosity: PositiveFloat | None = None
     blinding: Blinding = Blinding()
     scan: Scan = Scan()
+    theory: Literal["strahlung", "none"] | TheoryTable = "strahlung"
     published_limits: tuple[str, ...] = ()
 
 
@@ -198,6 +208,7 @@ def load_analysis(path: str | Path) -> Analysis:
     base = path.resolve().parent
     return analysis.model_copy(
         update={
+            "theory": _absolute_table(analysis.theory, path),
             "catalogue": tuple(
                 absolute(expand_variables(p, path), base) for p in analysis.catalogue
             ),
@@ -206,3 +217,10 @@ def load_analysis(path: str | Path) -> Analysis:
             ),
         }
     )
+
+
+def _absolute_table(theory: str | TheoryTable, path: Path) -> str | TheoryTable:
+    if isinstance(theory, str):
+        return theory
+    table = absolute(expand_variables(theory.table, path), path.resolve().parent)
+    return theory.model_copy(update={"table": table})

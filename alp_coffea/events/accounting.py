@@ -12,6 +12,7 @@ from alp_coffea.config import Blinding
 from alp_coffea.events.datasets import FileRecord
 from alp_coffea.events.luminosity import Coverage, Luminosities, coverage
 from alp_coffea.events.weights import scale
+from alp_coffea.physics.production import Production
 
 
 def account(
@@ -20,7 +21,7 @@ def account(
     blinding: Blinding,
     *,
     projected: float | None,
-    sqrt_s: float,
+    production: Production,
 ) -> dict[str, Any]:
     """The part of a manifest that says what was read.
 
@@ -28,8 +29,8 @@ def account(
     ----------
     projected
         Luminosity [1/pb] used instead of the recorded one, see ``Luminosities``.
-    sqrt_s
-        Centre-of-mass energy [GeV], for signals without cross section.
+    production
+        Cross section of signals that do not say theirs.
 
     Returns
     -------
@@ -38,7 +39,8 @@ def account(
     whether the ``input_complete``.
     """
     covered = {
-        sample.name: coverage(sample, records, sqrt_s=sqrt_s) for sample in catalogue.samples
+        sample.name: coverage(sample, records, production=production)
+        for sample in catalogue.samples
     }
     luminosities = Luminosities.of(catalogue, covered, blinding, projected=projected)
     return {

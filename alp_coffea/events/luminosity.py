@@ -29,6 +29,7 @@ from alp_coffea.events.datasets import (
     read_fraction,
 )
 from alp_coffea.events.weights import cross_section_notes, equivalent_luminosity
+from alp_coffea.physics.production import Production
 
 #: Runs and files that are named in messages and manifests.
 _NAMED: Final = 10
@@ -121,8 +122,8 @@ class Coverage:
     notes: tuple[str, ...] = ()
 
 
-def coverage(sample: Sample, records: Sequence[FileRecord], *, sqrt_s: float) -> Coverage:
-    """The luminosity of a sample that was read; ``sqrt_s`` [GeV] is used for signals.
+def coverage(sample: Sample, records: Sequence[FileRecord], *, production: Production) -> Coverage:
+    """The luminosity of a sample that was read; ``production`` is used for signals.
 
     With a table it is the sum over the good runs that have entries, each times the share of the
     run's entries that was read: a file that is absent takes its runs with it. Without, it is the
@@ -133,9 +134,9 @@ def coverage(sample: Sample, records: Sequence[FileRecord], *, sqrt_s: float) ->
     """
     fraction = covered_fraction(records, sample.name)
     unknown = uncounted(records, sample)
-    notes = cross_section_notes(sample, sqrt_s)
+    notes = cross_section_notes(sample, production)
     if sample.luminosity_table is None:
-        total = equivalent_luminosity(sample, sqrt_s)
+        total = equivalent_luminosity(sample, production)
         covered, runs = None if total is None else total * fraction, None
     else:
         total, covered, runs, remarks = _by_run(sample, records)

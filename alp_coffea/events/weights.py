@@ -6,6 +6,7 @@ simulated sample to the luminosity of the data.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import awkward as ak
@@ -13,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alp_coffea.catalogue_config import EventWeight, Sample
-from alp_coffea.errors import MissingFieldError
-from alp_coffea.physics.theory import cross_section
+from alp_coffea.errors import ConfigurationError, MissingFieldError
+from alp_coffea.physics.production import Production
 
 #: Field that :func:`with_lost_tracks` adds.
 WEIGHT_FIELD: Final = "event_weight"
@@ -65,31 +66,36 @@ def with_lost_tracks(events: ak.Array, probability: float, branch: str | None) -
     return ak.with_field(ak.with_field(events, tracks[:, :0], "Track"), weight, WEIGHT_FIELD)
 
 
-def equivalent_luminosity(sample: Sample, sqrt_s: float) -> float | None:
-    """Luminosity that a whole sample corresponds to [1/pb], at ``sqrt_s`` [GeV].
+def equivalent_luminosity(sample: Sample, production: Production) -> float | None:
+    """Luminosity that a whole sample corresponds to [1/pb].
 
-    A signal without a cross section has the one of R0 eq. 2.7 at its coupling.
+    A signal without a cross section has the one of ``production`` at its coupling.
+
+    Raises ConfigurationError if that is unknown.
     """
     given = sample.equivalent_luminosity
     if given is not None or sample.mass is None or sample.generated_events is None:
         return given
-    return sample.generated_events / float(
-        cross_section(sample.mass, sample.coupling, sqrt_s=sqrt_s)
-    )
+    expected = production.cross_section(sample.mass, sample.coupling)
+    if not math.isfinite(expected):
+        raise ConfigurationError(
+            f"sample '{sample.name}': its 'cross_section' is needed, as the analysis' 'theory' "
+            f"has none at {sample.mass:g} GeV"
+        )
+    return sample.generated_events / expected
 
 
-def cross_section_notes(sample: Sample, sqrt_s: float) -> list[str]:
-    """A remark if a signal's cross section is not the Born one at its mass and coupling.
+def cross_section_notes(sample: Sample, production: Production) -> list[str]:
+    """A remark if a signal's cross section is not that of ``production`` at its coupling.
 
-    They are compared at ``sqrt_s`` [GeV] (R0 eq. 2.7): limits on the coupling assume the latter,
-    yields use the former.
+    Limits on the coupling assume the latter, yields use the former.
     """
     given = sample.cross_section
     if sample.mass is None or given is None:
         return []
     value = given.value * given.branching_fraction
-    born = float(cross_section(sample.mass, sample.coupling, sqrt_s=sqrt_s))
-    if abs(value - born) <= BORN_TOLERANCE * born:
+    born = production.cross_section(sample.mass, sample.coupling)
+    if not abs(value - born) > BORN_TOLERANCE * born:  # or unknown
         return []
     note = (
         f"the cross section is {value:.4g} pb, {value / born:.3g} times the Born value of "

@@ -15,6 +15,7 @@ from alp_coffea.config import (
     Analysis,
     Blinding,
     Catalogue,
+    TheoryTable,
 )
 from alp_coffea.errors import InputError
 from alp_coffea.events.accounting import without_home
@@ -23,6 +24,7 @@ from alp_coffea.execution import Cluster, Status
 from alp_coffea.execution.running import ExecutorName
 from alp_coffea.files import write_json
 from alp_coffea.physics.beams import Beams
+from alp_coffea.physics.production import Production, Strahlung, Tabulated, Unspecified
 from alp_coffea.results import Run
 
 Stage = Literal["process", "model", "scan", "report"]
@@ -107,6 +109,16 @@ class Job:
         write_json(without_home(manifest), self.out / "manifest.json")
 
     @property
+    def production(self) -> Production:
+        """What turns cross sections into couplings."""
+        theory = self.analysis.theory
+        if theory == "strahlung":
+            return Strahlung(self.beams.sqrt_s)
+        if isinstance(theory, TheoryTable):
+            return Tabulated.read(theory.table, coupling=theory.coupling)
+        return Unspecified()
+
+    @property
     def blinding(self) -> Blinding:
         """What may be seen of data, after the option that unblinds."""
         return Blinding() if self.options.unblind else self.analysis.blinding
@@ -122,6 +134,7 @@ class Job:
                 "limits": [self.options.limit_files, self.options.limit_chunks],
                 "blinding": self.blinding.model_dump(mode="json"),
                 "luminosity": self.analysis.luminosity,
+                "theory": self.analysis.model_dump(mode="json")["theory"],
             }
         )
 

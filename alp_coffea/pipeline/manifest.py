@@ -44,13 +44,7 @@ def write_manifest(
             "chunksize": job.options.chunksize,
         },
         "synthetic": any(sample.synthetic for sample in job.catalogue.samples),
-        **account(
-            job.catalogue,
-            records,
-            job.blinding,
-            projected=job.analysis.luminosity,
-            sqrt_s=job.beams.sqrt_s,
-        ),
+        **account_for(job, records),
         "blinding": {
             **job.blinding.model_dump(mode="json"),
             "unblinded": job.options.unblind,
@@ -62,6 +56,17 @@ def write_manifest(
         "complete": False,
     }
     write_json(without_home(manifest), job.out / "manifest.json")
+
+
+def account_for(job: Job, records: Sequence[FileRecord]) -> dict[str, Any]:
+    """The part of the manifest that says what was read, see ``account``."""
+    return account(
+        job.catalogue,
+        records,
+        job.blinding,
+        projected=job.analysis.luminosity,
+        production=job.production,
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 from alp_coffea.errors import ConfigurationError
@@ -17,7 +18,7 @@ LOWEST_MASS: Final = {"recoil": 3.0}
 def model(job: Job) -> None:
     """Fit the peaks of all signal samples and write ``signal_model.json``."""
     run = job.processed()
-    samples = _signal_samples(run)
+    samples = _signal_samples(job, run)
     if not samples:
         raise ConfigurationError(f"{job.path}: the catalogue has no signal sample to model")
     names = list(samples[0].histogram.axes["definition"])
@@ -30,7 +31,7 @@ def model(job: Job) -> None:
     model.save(job.out / "signal_model.json")
 
 
-def _signal_samples(run: Run) -> list[SignalSample]:
+def _signal_samples(job: Job, run: Run) -> list[SignalSample]:
     """One sample per mass; those of several campaigns added, each scaled to its data."""
     rows: dict[float, list[dict[str, Any]]] = {}
     for row in run.samples.values():
@@ -53,6 +54,22 @@ def _signal_samples(run: Run) -> list[SignalSample]:
             histograms = [h * row["scale"] for h, row in zip(histograms, alike, strict=True)]
             luminosity = run.luminosity
         samples.append(
-            SignalSample(mass, alike[0]["coupling"], luminosity, sum(histograms[1:], histograms[0]))
+            SignalSample(
+                mass, _reference(job, alike[0]), luminosity, sum(histograms[1:], histograms[0])
+            )
         )
     return samples
+
+
+def _reference(job: Job, sample: dict[str, Any]) -> float:
+    """Cross section [pb] of a signal sample that efficiencies and limits refer to."""
+    if job.analysis.theory == "none":
+        own: dict[str, float] = sample["cross_section"]
+        return own["value"] * own["branching_fraction"]
+    expected = job.production.cross_section(sample["mass"], sample["coupling"])
+    if not math.isfinite(expected):
+        raise ConfigurationError(
+            f"{job.path}: the table of 'theory' has no cross section at {sample['mass']:g} GeV, "
+            f"the mass of sample '{sample['name']}'"
+        )
+    return expected

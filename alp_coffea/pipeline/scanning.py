@@ -48,6 +48,7 @@ def scan_masses(job: Job) -> None:
         background=background,
         background_size=_background_size(run),
         systematics=_systematics(run, job.analysis.scan.nuisances),
+        production=job.production,
         synthetic=run.manifest["synthetic"],
         blinded=blinded,
         progress=job.report("scan"),

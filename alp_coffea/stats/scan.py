@@ -12,7 +12,7 @@ import numpy as np
 
 from alp_coffea.config import Definition, Scan
 from alp_coffea.errors import ModelError
-from alp_coffea.physics.theory import coupling_from_cross_section
+from alp_coffea.physics.production import Production, Strahlung
 from alp_coffea.stats.background import Spectra, fit_window
 from alp_coffea.stats.limits import PointLimits, point_limits
 from alp_coffea.stats.profiling import profile_orders
@@ -168,6 +168,7 @@ def scan(
     background: hist.Hist | None = None,
     background_size: float | None = None,
     systematics: Systematics | None = None,
+    production: Production | None = None,
     synthetic: bool = False,
     blinded: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -194,6 +195,8 @@ def scan(
         is computed.
     systematics
         Sizes of the nuisances; default those of the settings alone.
+    production
+        What turns cross sections into couplings; default e+e- -> gamma a.
     synthetic
         Whether the data are simulated, carried into labels.
     blinded
@@ -207,6 +210,7 @@ def scan(
     The result, and the statistical models that its numbers come from.
     """
     settings = settings or Scan()
+    production = production or Strahlung(model.sqrt_s)
     observed = Spectra.of(data)
     expected = observed if background is None else Spectra.of(background)
     choices = {
@@ -235,7 +239,7 @@ def scan(
     if settings.background_choices == "discrete":
         fitted = [_profiled(built, level)]
     rows = tuple(
-        _row(list(alternatives), mass, model.sqrt_s, settings, luminosity, blinded)
+        _row(list(alternatives), mass, production, settings, luminosity, blinded)
         for mass, alternatives in zip(masses, zip(*fitted, strict=True), strict=True)
     )
     if background_size is not None:
@@ -318,7 +322,7 @@ class _Fitted:
 def _row(
     alternatives: Sequence[_Fitted],
     mass: float,
-    sqrt_s: float,
+    production: Production,
     settings: Scan,
     luminosity: float,
     blinded: bool,
@@ -341,7 +345,7 @@ def _row(
     good = [fit for fit in alternatives if fit.status == "ok"]
     failed = [fit.choice for fit in alternatives if fit.status != "ok"]
     row |= _fit_columns(nominal.point, nominal.limits, luminosity)
-    row |= _limit_columns(good or [nominal], mass, sqrt_s, blinded)
+    row |= _limit_columns(good or [nominal], mass, production, blinded)
     notes = [nominal.point.window.note, nominal.limits.note]
     if failed and good:
         notes.append(f"background choices without a limit: {', '.join(failed)}")
@@ -382,7 +386,7 @@ def _fit_columns(point: Point, limits: PointLimits, luminosity: float) -> Row:
 
 
 def _limit_columns(
-    alternatives: Sequence[_Fitted], mass: float, sqrt_s: float, blinded: bool
+    alternatives: Sequence[_Fitted], mass: float, production: Production, blinded: bool
 ) -> Row:
     """The weakest observed limit, and the expected band with the weakest median."""
 
@@ -406,6 +410,5 @@ def _limit_columns(
     }
     for name, value in sigma.items():
         row[f"sigma_{name}"] = _finite(value)
-        coupling = float(coupling_from_cross_section(value, mass, sqrt_s=sqrt_s))
-        row[f"g_{name}"] = _finite(coupling)
+        row[f"g_{name}"] = _finite(production.coupling(value, mass))
     return row

@@ -24,7 +24,6 @@ from scipy.stats import chi2 as chi2_distribution
 
 from alp_coffea.errors import ModelError
 from alp_coffea.physics.kinematics import signed_square
-from alp_coffea.physics.theory import cross_section
 from alp_coffea.stats.shapes import crystal_ball
 from alp_coffea.tables import signal_table
 
@@ -79,11 +78,12 @@ class SignalSample:
     """What the model needs of one simulated mass.
 
     ``histogram`` has the axes energy_set, definition, origin and mass; ``luminosity`` [1/pb] is
-    the sample's equivalent luminosity at ``coupling`` [1/GeV].
+    the sample's equivalent luminosity; efficiencies, and with them limits, refer to
+    ``cross_section`` [pb] of the same signal.
     """
 
     mass: float
-    coupling: float
+    cross_section: float
     luminosity: float
     histogram: hist.Hist
 
@@ -180,8 +180,7 @@ class _Peak:
         sum_w, sum_w2 = float(values.sum()), float(variances.sum())
         if sum_w <= 0 or sum_w**2 / sum_w2 < MINIMUM_CANDIDATES:
             return None
-        born = float(cross_section(sample.mass, sample.coupling, sqrt_s=sqrt_s))
-        per_event = 1 / (born * sample.luminosity)
+        per_event = 1 / (sample.cross_section * sample.luminosity)
         fine_edges = signed_square(spectrum.axes[0].edges)
         fine = spectrum.values() * (sum_w / sum_w2)
         low, centre, high = _quantiles(fine_edges, fine, (0.1587, 0.5, 0.8413))

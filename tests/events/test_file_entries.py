@@ -27,6 +27,7 @@ from alp_coffea.events.file_entries import (
 )
 from alp_coffea.events.ledger import check_identities, runs_in
 from alp_coffea.events.luminosity import Coverage, coverage, require_counts, uncounted
+from alp_coffea.physics.production import Strahlung
 
 #: Experiment 7: 10/pb, 20/pb and 4/pb.
 TABLE = "experiment,run,luminosity\n7,1,10\n7,2,20\n7,3,4\n"
@@ -65,7 +66,7 @@ def read_all(made: Catalogue, *, earlier: Path | None = None) -> list[FileRecord
 
 
 def covered(made: Catalogue, records: list[FileRecord]) -> Coverage:
-    return coverage(made.samples[0], records, sqrt_s=10.58)
+    return coverage(made.samples[0], records, production=Strahlung(10.58))
 
 
 def cut(path: Path) -> None:
@@ -351,4 +352,4 @@ def test_any_files_and_losses_give_the_share_of_each_run(
         every = sum(file.get(run, 0) for file in files)
         kept = sum(file.get(run, 0) for k, file in enumerate(files) if k not in lost)
         expected += value * kept / every if every else 0.0
-    assert coverage(sample, records, sqrt_s=10.58).covered == pytest.approx(expected)
+    assert coverage(sample, records, production=Strahlung(10.58)).covered == pytest.approx(expected)

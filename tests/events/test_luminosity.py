@@ -22,6 +22,7 @@ from alp_coffea.events.luminosity import (
     read_luminosity_table,
 )
 from alp_coffea.events.weights import equivalent_luminosity, scale
+from alp_coffea.physics.production import Strahlung
 
 TABLE = "# 2018\nexperiment, run, luminosity\n3,1,10\n3,2,20.5\n3,3,4\n\n4,1,0\n"
 
@@ -91,7 +92,7 @@ def data(table: Path, **changes: Any) -> Sample:
 
 
 def covered(sample: Sample, *records: FileRecord) -> Coverage:
-    return coverage(sample, records, sqrt_s=10.58)
+    return coverage(sample, records, production=Strahlung(10.58))
 
 
 def test_missing_files_take_their_runs_with_them(table: Path) -> None:
@@ -117,12 +118,12 @@ def test_what_is_estimated_about_lost_files_is_said() -> None:
     whole = record({(3, 1): 100})
     broken = FileRecord("data", "y", "events", status="unusable")
     plain = Sample(name="data", kind="data", files=("x",), luminosity=60.0)
-    guessed = coverage(plain, [whole, broken], sqrt_s=10.58)
+    guessed = coverage(plain, [whole, broken], production=Strahlung(10.58))
     assert guessed.covered == pytest.approx(30)
     # one file says nothing about the spread of sizes: 100 +- 100, and the mean of one
     assert guessed.uncertainty == pytest.approx(30 * np.sqrt(2) / 2)
     assert "an estimate (30 +- 21/pb): it is not known what 1 files had" in guessed.notes[0]
-    exact = coverage(plain, [whole], sqrt_s=10.58)
+    exact = coverage(plain, [whole], production=Strahlung(10.58))
     assert (exact.notes, exact.uncertainty) == ((), None)
 
 
@@ -157,12 +158,12 @@ def test_streams_and_branching_fractions() -> None:
             {"name": "b", "kind": "background", "files": ("x",), **content}
         )
 
-    assert equivalent_luminosity(sample(luminosity=54.24, streams=4), 10.58) == 4 * 54.24
+    assert equivalent_luminosity(sample(luminosity=54.24, streams=4), Strahlung(10.58)) == 4 * 54.24
     # R1: the weight is L_data / (streams L_run)
     assert scale(100.0, 4 * 54.24) == pytest.approx(100 / (4 * 54.24))
     decay = {"value": 2.43, "branching_fraction": 0.988, "source": "R0"}
     made = sample(cross_section=decay, generated_events=45_000)
-    assert equivalent_luminosity(made, 10.58) == pytest.approx(45_000 / (2.43 * 0.988))
+    assert equivalent_luminosity(made, Strahlung(10.58)) == pytest.approx(45_000 / (2.43 * 0.988))
     assert scale(1.0, None) is None
     assert scale(1.0, 0.0) is None
 
@@ -171,7 +172,9 @@ def test_a_signal_without_cross_section_has_the_born_one() -> None:
     content = {"name": "s", "kind": "signal", "files": ("x",), "mass": 1e-6}
     sample = Sample.model_validate({**content, "generated_events": 20_000})
     # physics: 0.1184 pb at m = 0, g = 1e-3
-    assert equivalent_luminosity(sample, 10.58) == pytest.approx(20_000 / 0.1184, rel=1e-3)
+    assert equivalent_luminosity(sample, Strahlung(10.58)) == pytest.approx(
+        20_000 / 0.1184, rel=1e-3
+    )
 
 
 def test_cross_sections_far_from_the_born_value_are_remarked_upon() -> None:
@@ -181,7 +184,7 @@ def test_cross_sections_far_from_the_born_value_are_remarked_upon() -> None:
         sample = Sample.model_validate(
             {**content, "generated_events": 20_000, "cross_section": given, **changes}
         )
-        return coverage(sample, [record({(3, 1): 1})], sqrt_s=10.58).notes
+        return coverage(sample, [record({(3, 1): 1})], production=Strahlung(10.58)).notes
 
     # R0 eq. 2.7 at 3 GeV, by hand: 0.11840 (1 - 9/111.9364)^3 pb
     born = 0.1184 * (1 - 9 / 10.58**2) ** 3

@@ -50,7 +50,7 @@ def sample(mass: float, events: int = 40_000, seed: int = 1) -> SignalSample:
         counts = spectrum(mass, side, events * efficiency(mass), rng)
         view.value[0, i, 0] = view.variance[0, i, 0] = counts
     born = float(cross_section(mass, COUPLING, sqrt_s=SQRT_S))
-    return SignalSample(mass, COUPLING, events / born, histogram)
+    return SignalSample(mass, born, events / born, histogram)
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_weighted_samples_count_with_their_effective_number() -> None:
     weighted = sample(2.0)
     weighted.histogram.view().value *= 3
     weighted.histogram.view().variance *= 9
-    scaled = SignalSample(2.0, COUPLING, 3 * plain.luminosity, weighted.histogram)
+    scaled = SignalSample(2.0, plain.cross_section, 3 * plain.luminosity, weighted.histogram)
     (one,), (two,) = (
         fit_signal([s], sqrt_s=SQRT_S, definitions={"diphoton": 0}).fits for s in (plain, scaled)
     )
