@@ -81,7 +81,8 @@ def _figures(
 ) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Names and drawing functions, most important first."""
     if (run.folder / "scan.json").exists():
-        yield "limits_g", lambda: plots.limits(run.scan, "g", published=published)
+        if np.isfinite(run.scan["g_exp"]).any():
+            yield "limits_g", lambda: plots.limits(run.scan, "g", published=published)
         yield "limits_sigma", lambda: plots.limits(run.scan, "sigma")
         yield "significance", lambda: plots.significance(run.scan)
         for mass in _example_masses(run):
@@ -108,6 +109,7 @@ def _window(run: Run, mass: float) -> Any:
         z_local=fit.z_local,
         sigma_hat=fit.sigma_hat,
         luminosity=run.luminosity,
+        injected=run.scan.meta.get("injected") or (),
     )
 
 
