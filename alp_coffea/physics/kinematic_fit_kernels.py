@@ -45,35 +45,36 @@ _LONGEST_STEP: Final = 20.0
 _LARGEST_SHARE: Final = 0.99
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _bad_covariance(v):  # type: ignore[no-untyped-def]
     """Whether a (3, 3) matrix is no covariance: not finite, symmetric and positive definite."""
     for a in range(3):
         if not 0.0 < v[a, a] < math.inf:
             return True
-    ab = v[0, 1] / math.sqrt(v[0, 0] * v[1, 1])
-    ac = v[0, 2] / math.sqrt(v[0, 0] * v[2, 2])
-    bc = v[1, 2] / math.sqrt(v[1, 1] * v[2, 2])
+    sigma_0, sigma_1, sigma_2 = math.sqrt(v[0, 0]), math.sqrt(v[1, 1]), math.sqrt(v[2, 2])
+    ab = v[0, 1] / sigma_0 / sigma_1
+    ac = v[0, 2] / sigma_0 / sigma_2
+    bc = v[1, 2] / sigma_1 / sigma_2
     # comparisons with NaN are false
     if not (
-        abs(v[1, 0] - v[0, 1]) <= _ASYMMETRY * math.sqrt(v[0, 0] * v[1, 1])
-        and abs(v[2, 0] - v[0, 2]) <= _ASYMMETRY * math.sqrt(v[0, 0] * v[2, 2])
-        and abs(v[2, 1] - v[1, 2]) <= _ASYMMETRY * math.sqrt(v[1, 1] * v[2, 2])
+        abs(v[1, 0] / sigma_0 / sigma_1 - ab) <= _ASYMMETRY
+        and abs(v[2, 0] / sigma_0 / sigma_2 - ac) <= _ASYMMETRY
+        and abs(v[2, 1] / sigma_1 / sigma_2 - bc) <= _ASYMMETRY
     ):
         return True
     left = 1.0 - ab * ab
-    if left <= _REGULAR:
+    if not left > _REGULAR:
         return True
-    return 1.0 - ac * ac - (bc - ab * ac) ** 2 / left <= _REGULAR
+    return not 1.0 - ac * ac - (bc - ab * ac) ** 2 / left > _REGULAR
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _bad_particle(energy, theta, phi, mass):  # type: ignore[no-untyped-def]
     """Whether a particle is missing or cannot be."""
     return not (mass < energy < math.inf and 0.0 < theta < math.pi and abs(phi) < math.inf)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _invert(s, inverse, lower):  # type: ignore[no-untyped-def]
     """Inverse of a symmetric positive (4, 4) matrix; False if it is singular."""
     for i in range(4):
@@ -105,7 +106,7 @@ def _invert(s, inverse, lower):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _linearise(y, measured, v, mass, total, p4, jacobian, vjt, s, r):  # type: ignore[no-untyped-def]
     """Momenta, Jacobian blocks J, V J^T, S = J V J^T and residual r at the parameters ``y``."""
     for a in range(4):
@@ -139,7 +140,7 @@ def _linearise(y, measured, v, mass, total, p4, jacobian, vjt, s, r):  # type: i
                 s[a, b] += j[a, 0] * vjt[i, 0, b] + j[a, 1] * vjt[i, 1, b] + j[a, 2] * vjt[i, 2, b]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def interpolate(table, spacing, largest, beta, z):  # type: ignore[no-untyped-def]
     """(ln I, mean) of the radiated energy at ``z``, see ``kinematic_fit.radiation_moments``.
 
@@ -165,7 +166,7 @@ def interpolate(table, spacing, largest, beta, z):  # type: ignore[no-untyped-de
     return log_integral, mean
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _radiation(  # type: ignore[no-untyped-def]
     mode, w, r, beams, table, spacing, largest, beta, side, share, covariance
 ):
@@ -223,7 +224,7 @@ def _radiation(  # type: ignore[no-untyped-def]
     return -1
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _reweight(v, v0, y, measured, alpha, n):  # type: ignore[no-untyped-def]
     """Covariance that makes the quadratic form follow a Crystal Ball tail of the energy.
 
@@ -247,7 +248,7 @@ def _reweight(v, v0, y, measured, alpha, n):  # type: ignore[no-untyped-def]
     return change
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _step_length(iteration, last, along, norm):  # type: ignore[no-untyped-def]
     """Factor of the next step, from its scalar product with the last one and that one's square.
 
@@ -262,7 +263,7 @@ def _step_length(iteration, last, along, norm):  # type: ignore[no-untyped-def]
     return min(max(1.0 / (1.0 - shrinking), 1.0 / _LONGEST_STEP), _LONGEST_STEP)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _mass_errors(groups, p4, jacobian, vjt, v, w, beams, covariance, mass2, error):  # type: ignore[no-untyped-def]
     """Squared mass of each group of particles and its standard deviation.
 
@@ -309,7 +310,7 @@ def _mass_errors(groups, p4, jacobian, vjt, v, w, beams, covariance, mass2, erro
         error[g] = math.sqrt(max(direct - reduction, 0.0) + radiated)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def fit_events(  # type: ignore[no-untyped-def]
     measured, covariance, mass, alpha, n, groups, beams, mode, table, spacing, largest, beta,
     tolerance, max_iterations, fitted, chi2, shares, mass2, error, iterations, status,
@@ -416,12 +417,21 @@ def fit_events(  # type: ignore[no-untyped-def]
                 status[event] = CONVERGED
                 break
         if status[event] == CONVERGED:
-            fitted[event] = y
             _linearise(y, y0, v, mass, total, p4, jacobian, vjt, s, r)
             _mass_errors(
                 groups, p4, jacobian, vjt, v, w, beams, share_covariance,
                 mass2[event], error[event],
             )  # fmt: skip
+            # absurd covariances can overflow
+            known = chi2[event] < math.inf and share[0] + share[1] < math.inf
+            for g in range(len(groups)):
+                known = known and abs(mass2[event, g]) < math.inf and error[event, g] < math.inf
+            if not known:
+                status[event] = NOT_CONVERGED
+        if status[event] == CONVERGED:
+            fitted[event] = y
         else:
             chi2[event] = math.nan
             share[:] = math.nan
+            mass2[event] = math.nan
+            error[event] = math.nan
