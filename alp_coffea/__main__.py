@@ -19,6 +19,7 @@ import alp_coffea
 from alp_coffea.check_command import add_check, check_command
 from alp_coffea.compare_command import add_compare, compare_command
 from alp_coffea.errors import AlpCoffeaError, ConfigurationError, suggest
+from alp_coffea.export_command import add_export, export_command
 from alp_coffea.file_commands import add_convert, add_inspect, convert_command, inspect_command
 from alp_coffea.optimise_command import add_optimise, optimise_command
 
@@ -102,6 +103,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     add_inspect(command("inspect", inspect_command, "Show what is in ROOT and parquet files."))
     add_optimise(command("optimise", optimise_command, "Where the cuts should be, from a run."))
     add_compare(command("compare", compare_command, "Data against simulation, from a run."))
+    add_export(command("export", export_command, "Results as HEPData, ROOT or CSV, from a run."))
     return parser, commands
 
 
