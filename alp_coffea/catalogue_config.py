@@ -113,7 +113,8 @@ class Sample(Model):
     experiment, run, luminosity), restricted to ``good_runs`` (CSV with experiment, run). A
     signal's cross section holds at ``coupling`` [1/GeV]; without one it is the Born cross
     section at the beams' energy. Simulation is scaled to the data of the
-    same ``campaign``, or to all data if it names none.
+    same ``campaign``, or to all data if it names none. Figures call it by its ``label``, in
+    which ``$...$`` is mathematics.
 
     ``file_entries`` (CSV with file, entries and, for data with a table, experiment and run) says
     how many events each file should have: what is lost with a file that cannot be read.
@@ -128,6 +129,7 @@ class Sample(Model):
     tree: str = "events"
     conversion: ConversionSettings = ConversionSettings()
     campaign: str = ""
+    label: str = ""
     mass: Annotated[float, Field(gt=0)] | None = None
     coupling: PositiveFloat = 1e-3
     cross_section: CrossSection | None = None

@@ -141,12 +141,29 @@ def _peaks(run: Run, settings: Scan) -> Iterator[tuple[str, Callable[[], Any]]]:
         yield name, partial(plots.peak, histogram, fit)
 
 
+def sample_label(run: Run, sample: str) -> str:
+    """How figures call a sample: as its catalogue says, or by a signal's mass, or by its name.
+
+    Samples that would be called the same, such as those of two campaigns, also show their names.
+    """
+    label = _own_label(run.samples[sample])
+    shared = sum(_own_label(row) == label for row in run.samples.values()) > 1
+    return f"{label} ({sample})" if shared else label
+
+
+def _own_label(row: Mapping[str, Any]) -> str:
+    if row.get("label"):
+        return str(row["label"])
+    name: str = row["name"].replace("_", " ")
+    return name if row["mass"] is None else rf"$m_a$ = {row['mass']:g} GeV"
+
+
 def _few_cutflows(run: Run) -> dict[str, Cutflow]:
     """Data, backgrounds and a few of the signal masses; all of them are in the tables."""
     kinds = {name: row["kind"] for name, row in run.samples.items()}
     signals = {name: flow for name, flow in run.cutflow.items() if kinds[name] == "signal"}
     others = {name: flow for name, flow in run.cutflow.items() if kinds[name] != "signal"}
-    return others | _some(signals)
+    return {sample_label(run, name): flow for name, flow in (others | _some(signals)).items()}
 
 
 def _some(signals: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,11 +202,11 @@ def _spectra(run: Run) -> Iterator[tuple[str, Callable[[], Any]]]:
         }
         if axes[name].name in (("energy_set", "x"), ("x",)):
             parts = {
-                sample: histogram * run.samples[sample]["scale"]
+                sample_label(run, sample): histogram * run.samples[sample]["scale"]
                 for sample, histogram in _of_kind(run, name, "background").items()
             }
             signals = {
-                rf"$m_a$ = {run.samples[sample]['mass']:g} GeV": histogram
+                sample_label(run, sample): histogram
                 for sample, histogram in _some(_of_kind(run, name, "signal")).items()
             }
             if not parts:

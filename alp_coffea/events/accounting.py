@@ -88,6 +88,7 @@ def _sample_row(sample: Sample, covered: Coverage, luminosities: Luminosities) -
         "name": sample.name,
         "kind": sample.kind,
         "campaign": sample.campaign,
+        "label": sample.label,
         "mass": sample.mass,
         "coupling": sample.coupling if sample.kind == "signal" else None,
         "cross_section": sample.cross_section and sample.cross_section.model_dump(mode="json"),
