@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -139,9 +140,13 @@ def window(
     z_local: float | None = None,
     sigma_hat: float | None = None,
     luminosity: float | None = None,
+    injected: Sequence[str] = (),
     label: str | None = None,
 ) -> Figure:
     """The fit at one mass hypothesis.
+
+    The curves are the fit with a cross section of at least zero; where the signed one that is
+    printed is negative, the figure says so.
 
     Parameters
     ----------
@@ -157,6 +162,8 @@ def window(
         Signed local significance and fitted cross section [pb], printed when given.
     luminosity
         Of the data [1/pb].
+    injected
+        Signals that were added to the data, see :func:`alp_coffea.plots.style.injected_text`.
     label
         Experiment label, none by default.
     """
@@ -173,14 +180,24 @@ def window(
             text.append(rf"$\hat\sigma$ = {signed(rounded, '.3g')} pb")
         if z_local is not None and np.isfinite(z_local):
             text.append(f"$Z$ = {signed(z_local, '.2f')}")
+        title = "   ".join(text)
+        if sigma_hat is not None and sigma_hat < -_NO_CROSS_SECTION:
+            title += "\n" + r"curves: fit with $\sigma \geq 0$"
         ax.legend(
             handles=[drawn.data, drawn.total, drawn.signal, drawn.background],
             loc="upper right",
             ncols=2,
-            title="   ".join(text),
+            title=title,
             columnspacing=1.2,
         )
-        annotate(ax, synthetic=synthetic, label=label, luminosity=luminosity, above=38)
+        annotate(
+            ax,
+            synthetic=synthetic,
+            label=label,
+            luminosity=luminosity,
+            injected=injected,
+            above=38,
+        )
     return figure
 
 
@@ -236,7 +253,6 @@ def peak(
         Experiment label, none by default.
     """
     from alp_coffea.physics.kinematics import signed_square
-    from alp_coffea.stats.shapes import crystal_ball
     from alp_coffea.stats.signal import TAIL_SIDE
 
     side = TAIL_SIDE[fit.definition]
@@ -248,7 +264,7 @@ def peak(
     index = nearest_edges(fine, np.arange(ends[0], ends[1], fit.sigma / 4))
     edges = fine[index]
     values, variances = rebinned(spectrum, index)
-    shape = crystal_ball(edges, fit.mu, fit.sigma, side * fit.alpha, fit.n)
+    shape = fit.fractions(edges)
     expected = values.sum() * shape / shape.sum()
     scale = nominal_width(edges) / np.diff(edges)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -237,6 +237,7 @@ def _annotate_scan(ax: Axes, scan: ScanResult, label: str | None) -> None:
         label=label,
         luminosity=float(one[0]) if len(one) == 1 else None,
         sqrt_s=scan.sqrt_s,
+        injected=scan.meta.get("injected") or (),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -121,6 +121,7 @@ def annotate(
     label: str | None = None,
     luminosity: float | None = None,
     sqrt_s: float | None = None,
+    injected: Sequence[str] = (),
     above: float = 5.0,
 ) -> list[Annotation]:
     """What is shown, above the axes: label and origin on the left, luminosity on the right.
@@ -135,6 +136,8 @@ def annotate(
         Integrated luminosity [1/pb].
     sqrt_s
         Centre-of-mass energy [GeV].
+    injected
+        Signals that were added to the data, said inside the axes.
     above
         Distance from the axes [points]; larger under a second horizontal axis.
     """
@@ -149,6 +152,20 @@ def annotate(
         right.append(rf"$\sqrt{{s}}$ = {sqrt_s:.2f} GeV")
     if right:
         texts.append(_above(ax, ", ".join(right), 1.0, above, weight="normal"))
+    if injected:
+        texts.append(
+            ax.annotate(
+                injected_text(injected),
+                (1.0, 0.0),
+                (-6, 6),
+                xycoords="axes fraction",
+                textcoords="offset points",
+                ha="right",
+                va="bottom",
+                color=VERMILLION,
+                fontsize=9.5,
+            )
+        )
     return texts
 
 
@@ -164,6 +181,22 @@ def _above(ax: Axes, text: str, x: float, points: float, *, weight: str) -> Anno
         weight=weight,
         fontsize=10.5,
     )
+
+
+def injected_text(injected: Sequence[str]) -> str:
+    """What was added to the data, from the entries ``mass=M,sigma=S`` of a scan's ``injected``.
+
+    >>> injected_text(["mass=3,sigma=0.5"])
+    'with injected signal: 0.5 pb at 3 GeV'
+    >>> injected_text([])
+    ''
+    """
+    if not injected:
+        return ""
+    from alp_coffea.stats.injection import Injection
+
+    signals = (f"{i.sigma:g} pb at {i.mass:g} GeV" for i in map(Injection.parse, injected))
+    return f"with injected signal: {', '.join(signals)}"
 
 
 def luminosity_text(luminosity: float) -> str:

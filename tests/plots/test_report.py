@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from browser import EXECUTABLE, Browser
+from PIL import Image
 from plot_inputs import cutflows, manifest, scan_result, signal_model, window_fits
 
 from alp_coffea import plots
@@ -81,13 +84,18 @@ def read(path: Path) -> Page:
     return Page(path.read_text("utf-8"))
 
 
+def pixels(image: Path | io.BytesIO) -> np.ndarray:
+    with Image.open(image) as opened:
+        return np.asarray(opened.convert("RGB"))
+
+
 def test_page_holds_everything_and_asks_for_nothing(figure: Path) -> None:
     folder = figure.parent.parent
     page = read(write(folder, figures=[figure]))
     (image,) = page.elements["img"]
-    assert (
-        base64.b64decode(image["src"].removeprefix("data:image/png;base64,")) == figure.read_bytes()
-    )
+    inlined = base64.b64decode(image["src"].removeprefix("data:image/webp;base64,"))
+    assert len(inlined) < 0.5 * figure.stat().st_size
+    assert np.array_equal(pixels(io.BytesIO(inlined)), pixels(figure))  # nothing is lost
     assert image["alt"] == "limits g"
     links = [a["href"] for a in page.elements["a"]]
     assert "plots/limits_g.pdf" in links
@@ -122,6 +130,13 @@ def test_real_data_are_not_called_synthetic(tmp_path: Path) -> None:
         )
     )
     assert "Simulation (synthetic)" not in page.words
+
+
+def test_an_injected_signal_is_announced(tmp_path: Path) -> None:
+    injected = replace(scan_result(5), meta={"injected": ["mass=3,sigma=0.5"]})
+    page = read(write(tmp_path, scan=injected))
+    assert "with injected signal: 0.5 pb at 3 GeV" in page.text["span"]
+    assert "injected signal" not in read(write(tmp_path, scan=scan_result(5))).words
 
 
 def test_losses_are_said_in_red(tmp_path: Path) -> None:
