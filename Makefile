@@ -7,21 +7,34 @@ export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 
-.PHONY: help demo test test-slow lint bench clean
+# A part of the fast tests that meets every library: what lowest and newest versions are tried on
+REPRESENTATIVE := tests/test_pipeline.py tests/test_foreign_run.py tests/test_blinding_runs.py \
+  tests/test_export.py tests/test_cli.py tests/test_strahlung.py tests/events/test_schema.py \
+  tests/events/test_corrections.py tests/events/test_reading.py tests/execution/test_faults.py \
+  tests/execution/test_encoding.py tests/execution/test_checkpoints.py \
+  tests/physics/test_kernels.py tests/simulation/test_lhe.py tests/stats/test_engine_pyhf.py \
+  tests/stats/test_signal_model.py tests/stats/test_workspace.py tests/plots/test_fits.py \
+  tests/plots/test_limits.py tests/plots/test_spectra.py tests/plots/test_style.py
+
+.PHONY: help demo test test-slow test-lowest test-newest docs lint bench clean
 
 help:
 	@echo "make demo       simulate, select, scan and report into out/demo"
 	@echo "make test       the fast tests"
 	@echo "make test-slow  the slow tests"
+	@echo "make test-lowest, make test-newest"
+	@echo "                some tests with the oldest libraries allowed; wheel and demonstration"
+	@echo "                outside this folder with the newest, then the same tests"
+	@echo "make docs       the documentation site: site/index.html"
 	@echo "make lint       ruff, mypy and the import contracts"
 	@echo "make bench      the benchmarks, side by side with their peers"
 	@echo "make clean      remove the environment and the outputs"
 
-$(VENV)/installed: pyproject.toml
+$(VENV)/installed: pyproject.toml requirements/pinned.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint requirements/pinned.txt --editable '.[dev]'
 	touch $@
 
 demo: $(VENV)/installed
@@ -32,6 +45,20 @@ test: $(VENV)/installed
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+
+LOWEST := $(VENV)-lowest
+test-lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet -r requirements/lowest.txt
+	$(LOWEST)/bin/python -m pip install --quiet --no-deps --editable .
+	NUMBA_CACHE_DIR=$(abspath $(LOWEST))/numba \
+	  $(LOWEST)/bin/python -m pytest -n 2 --dist worksteal $(REPRESENTATIVE)
+
+test-newest:
+	.ci/wheel "$(PYTHON)" $(REPRESENTATIVE)
+
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -46,4 +73,4 @@ bench: $(VENV)/installed demo
 	$(BIN)/python benchmarks/validation.py out/demo
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) $(LOWEST) out site

@@ -96,8 +96,8 @@ class Browser:
                 return answer["result"]
             self._note(answer)
 
-    def open(self, path: Path, *, width: int = 1200, height: int = 900) -> None:
-        """Load a file from disk at a window size and wait until it is there."""
+    def open(self, page: Path | str, *, width: int = 1200, height: int = 900) -> None:
+        """Load a file from disk, or an address, at a window size and wait until it is there."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -106,7 +106,7 @@ class Browser:
             mobile=width < 600,
         )
         self._loaded = False
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         while not self._loaded:
             self._note(self._receive())
         self.js("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
