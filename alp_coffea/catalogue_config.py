@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 
 from alp_coffea.conversion_settings import ConversionSettings
 from alp_coffea.errors import ConfigurationError
+from alp_coffea.tables import catalogue_table
 from alp_coffea.yaml_models import Model, absolute, as_tuple, expand_variables, load
 
 Kind = Literal["data", "background", "signal"]
@@ -243,6 +244,10 @@ class Catalogue(Model):
         if twice:
             raise ValueError(f"sample names appear more than once: {', '.join(twice)}")
         return self
+
+    def _repr_html_(self) -> str:
+        """Its samples as a table, for notebooks."""
+        return catalogue_table(self.samples, caption=self.description or "Samples")
 
     def of_kind(self, kind: Kind) -> tuple[Sample, ...]:
         """Samples of one kind, in the catalogue's order."""

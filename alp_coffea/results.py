@@ -17,9 +17,19 @@ from alp_coffea.events.selection import Cutflow
 from alp_coffea.stats.scan_result import PROFILED, ScanResult, WindowFit, window_fit
 from alp_coffea.stats.signal import SignalModel
 from alp_coffea.storage import load_cutflows, load_histograms
+from alp_coffea.tables import is_lost, ledger_table
 
 #: More workspaces than this are kept in one zip file.
 MANY_WORKSPACES = 50
+
+
+class Ledger(list[dict[str, Any]]):
+    """Lines of the ledger; a notebook shows them as a table, losses first and in red."""
+
+    def _repr_html_(self) -> str:
+        lost = sum(map(is_lost, self))
+        caption = f"{len(self)} files, {f'{lost} with losses' if lost else 'all complete'}"
+        return ledger_table(self, caption=caption)
 
 
 @dataclass(frozen=True)
@@ -52,10 +62,9 @@ class Run:
         return content
 
     @property
-    def ledger(self) -> list[dict[str, Any]]:
+    def ledger(self) -> Ledger:
         """One line per input file: entries expected, read and selected, status, reason."""
-        rows: list[dict[str, Any]] = self.manifest["ledger"]
-        return rows
+        return Ledger(self.manifest["ledger"])
 
     @property
     def samples(self) -> dict[str, dict[str, Any]]:

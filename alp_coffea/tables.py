@@ -178,6 +178,26 @@ def ledger_table(
     )
 
 
+def catalogue_table(
+    samples: Sequence[Any], *, caption: str = "", limit: int | None = NOTEBOOK_ROWS
+) -> str:
+    """Samples of a catalogue (:class:`alp_coffea.catalogue_config.Sample`)."""
+    headers = ["sample", "kind", "mass [GeV]", "σ [pb]", "luminosity [1/pb]", "files", "synthetic"]
+    rows = [
+        [
+            sample.name,
+            sample.kind,
+            sample.mass,
+            sample.cross_section and sample.cross_section.value,
+            sample.equivalent_luminosity,
+            ", ".join(sample.files),
+            "yes" if sample.synthetic else "no",
+        ]
+        for sample in samples
+    ]
+    return table(headers, rows, caption=caption, limit=limit)
+
+
 def signal_table(
     fits: Sequence[Any], *, caption: str = "", limit: int | None = NOTEBOOK_ROWS
 ) -> str:

@@ -231,6 +231,12 @@ class Selection:
             sums = _sums(weight, np.ones(len(weight), dtype=bool))
             self._cutflow.book(self._flow, name, *sums, n_minus_1=True)
 
+    def _repr_html_(self) -> str:
+        """The cuts so far, for notebooks."""
+        from alp_coffea.events.cutflow_tables import html_table
+
+        return html_table(self._cutflow, self._flow)
+
     def _book(self, name: str, candidates: int | None) -> None:
         self._cutflow.book(self._flow, name, *_sums(self._weight, self.mask), candidates)
 
