@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import alp_coffea
 from alp_coffea.check_command import add_check, check_command
 from alp_coffea.compare_command import add_compare, compare_command
+from alp_coffea.dry_run import dry_run
 from alp_coffea.errors import AlpCoffeaError, ConfigurationError, suggest
 from alp_coffea.export_command import add_export, export_command
 from alp_coffea.file_commands import add_convert, add_inspect, convert_command, inspect_command
@@ -25,7 +26,6 @@ from alp_coffea.optimise_command import add_optimise, optimise_command
 
 if TYPE_CHECKING:
     from alp_coffea.execution.clusters import Cluster
-    from alp_coffea.pipeline import Options
     from alp_coffea.results import Run
 
 OK, INTERNAL_ERROR, USAGE, INPUT_INCOMPLETE, POINTS_FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -33,6 +33,8 @@ OK, INTERNAL_ERROR, USAGE, INPUT_INCOMPLETE, POINTS_FAILED, INTERRUPTED = 0, 1, 
 _STAGES = ("process", "model", "scan", "report")
 #: Lost files that are named at the end of a run.
 _NAMED = 10
+#: Samples whose remarks are shown there.
+_REMARKS = 3
 
 
 class _Parser(argparse.ArgumentParser):
@@ -159,7 +161,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         help="add a signal of S pb at M GeV to the data before the scan (repeatable); recorded",
     )
     run.add_argument("--seed", type=int, default=0, help="of --demo's simulation and of --inject")
-    run.add_argument("--dry-run", action="store_true", help="show what would be read, and stop")
+    run.add_argument("--dry-run", action="store_true", help="show what would be done, and stop")
 
 
 def _add_execution(run: argparse.ArgumentParser) -> None:
@@ -260,12 +262,17 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     with display(arguments.progress) as progress:
         catalogue = arguments.catalogue
-        if arguments.demo and "process" in arguments.stages:
+        if arguments.demo and arguments.dry_run:
+            catalogue = out / "input" / "catalogue.yaml"
+            if not catalogue.is_file():
+                print(f"the samples would be simulated into {catalogue.parent}; nothing was done")
+                return OK
+        elif arguments.demo and "process" in arguments.stages:
             catalogue = _demo_input(out, arguments, progress)
         elif arguments.demo:
             catalogue = out / "input" / "catalogue.yaml"
         if arguments.dry_run:
-            return _dry_run(analysis, catalogue, options)
+            return dry_run(analysis, catalogue, out, options, arguments.stages)
         run = run_analysis(
             analysis,
             out,
@@ -303,30 +310,6 @@ def _demo_input(
     return folder / "catalogue.yaml"
 
 
-def _dry_run(analysis: str, catalogue: Path | None, options: Options) -> int:
-    from rich.console import Console
-    from rich.table import Table
-
-    from alp_coffea.pipeline import plan
-
-    records = plan(analysis, catalogue=catalogue, options=options)
-    table = Table("sample", "file", "entries", "size [MB]", "status")
-    for record in records:
-        table.add_row(
-            record.sample,
-            record.path,
-            f"{record.expected:,}",
-            f"{record.size / 1e6:.1f}",
-            record.reason or "to be read",
-        )
-    console = Console()
-    console.print(table)
-    events = sum(record.expected for record in records)
-    console.print(f"{len(records)} files, {events:,} entries; nothing was processed")
-    unusable = any(record.status == "unusable" for record in records)
-    return INPUT_INCOMPLETE if unusable else OK
-
-
 def _summary(run: Run, stages: Sequence[str]) -> int:
     """Print what came out and return the exit code."""
     from rich.console import Console
@@ -346,9 +329,11 @@ def _summary(run: Run, stages: Sequence[str]) -> int:
         console.print(f"[red]not read:[/red] {row['path']}: {row['reason']}")
     if len(lost) > _NAMED:
         console.print(f"[red]not read:[/red] {len(lost) - _NAMED} more files, see the manifest")
-    for row in run.samples.values():
-        if row["note"]:
-            console.print(f"[yellow]{row['name']}:[/yellow] {row['note']}")
+    remarks = [row for row in run.samples.values() if row["note"]]
+    for row in remarks[:_REMARKS]:
+        console.print(f"[yellow]{row['name']}:[/yellow] {row['note']}")
+    if len(remarks) > _REMARKS:
+        console.print(f"remarks on {len(remarks) - _REMARKS} more samples are in the manifest")
     if not run.manifest["input_complete"]:
         console.print(
             "[red]the input is incomplete[/red]; yields and limits use the luminosity that was read"

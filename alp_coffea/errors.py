@@ -64,7 +64,7 @@ class EmptyFileError(InputError):
 
 
 class UncountedFileError(InputError):
-    """A file was lost and nobody knows how many events it had, so neither what is left covers."""
+    """It is not known how many events a lost file had, so the luminosity that is left is not."""
 
 
 class IncompleteRunError(InputError):

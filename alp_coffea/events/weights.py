@@ -100,7 +100,7 @@ def cross_section_notes(sample: Sample, production: Production) -> list[str]:
     note = (
         f"the cross section is {value:.4g} pb, {value / born:.3g} times the Born value of "
         f"{born:.4g} pb at {sample.mass:g} GeV and g = {sample.coupling:g}/GeV; check mass, "
-        "coupling and cross section"
+        "coupling and cross section, unless radiation explains it"
     )
     return [note]
 

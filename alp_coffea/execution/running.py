@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, get_args
 from coffea.processor import ProcessorABC, Runner
 from coffea.processor.executor import WorkItem
 
-from alp_coffea.config import Blinding, Catalogue
+from alp_coffea.config import Blinding, Catalogue, Sample
 from alp_coffea.errors import IncompleteRunError
 from alp_coffea.events.blinding import check_sideband
 from alp_coffea.events.datasets import FileRecord
@@ -236,19 +236,23 @@ def _merged(work: Work, store: Store, plans: Iterable[FilePlan]) -> Output:
     return {sample: restored(merged[sample]) for sample in sorted(merged)}
 
 
+def declared_fields(processor: ProcessorABC, sample: Sample) -> list[str]:
+    """Canonical fields that a processor, or the weight rule, reads of a sample."""
+    needed = list(getattr(processor, "uses", ()))
+    if sample.kind == "signal":
+        needed += getattr(processor, "uses_truth", ())
+    if (branch := weight_branch(sample.event_weight)) is not None:
+        needed.append(branch)
+    return needed
+
+
 def _check_declared_fields(
     processor: ProcessorABC, records: Iterable[FileRecord], catalogue: Catalogue
 ) -> None:
     kinds = {sample.name: sample for sample in catalogue.samples}
     for record in records:
-        sample = kinds[record.sample]
-        needed = list(getattr(processor, "uses", ()))
-        if sample.kind == "signal":
-            needed += getattr(processor, "uses_truth", ())
-        if (branch := weight_branch(sample.event_weight)) is not None:
-            needed.append(branch)
         check_fields(
-            needed,
+            declared_fields(processor, kinds[record.sample]),
             record.branches,
             path=record.path,
             tree=record.tree,

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from alp_coffea.pipeline.analysis import check, find_analysis, plan, run_analysis
 from alp_coffea.pipeline.job import STAGES, Options, Progress, Stage
+from alp_coffea.pipeline.planning import Plan
 
 __all__ = [
     "STAGES",
     "Options",
+    "Plan",
     "Progress",
     "Stage",
     "check",

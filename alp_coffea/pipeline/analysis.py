@@ -21,6 +21,7 @@ from alp_coffea.execution.checking import Cost, measure_cost
 from alp_coffea.physics.beams import Beams
 from alp_coffea.pipeline.job import STAGES, Job, Options, Progress, Stage
 from alp_coffea.pipeline.modelling import model
+from alp_coffea.pipeline.planning import Plan, plan_job
 from alp_coffea.pipeline.processing import process
 from alp_coffea.pipeline.reporting import report
 from alp_coffea.pipeline.scanning import scan_masses
@@ -99,16 +100,24 @@ def _catalogue(settings: Analysis, catalogue: Path | str | None) -> Catalogue:
 
 
 def plan(
-    analysis: Path | str, *, catalogue: Path | str | None = None, options: Options | None = None
-) -> list[FileRecord]:
-    """Open every input file of an analysis without processing anything."""
-    settings = load_analysis(find_analysis(analysis))
-    options = options or Options()
-    return open_catalogue(
-        _catalogue(settings, catalogue),
-        allow_missing=options.allow_missing,
-        limit_files=options.limit_files,
-    )
+    analysis: Path | str,
+    out: Path | str,
+    *,
+    catalogue: Path | str | None = None,
+    options: Options | None = None,
+) -> Plan:
+    """What :func:`run_analysis` would do with the same arguments; nothing is written.
+
+    Raises
+    ------
+    AlpCoffeaError
+        If the analysis, the catalogue or the processor is wrong; what is wrong with files is in
+        the plan.
+    """
+    path = find_analysis(analysis)
+    settings = load_analysis(path)
+    samples = _catalogue(settings, catalogue)
+    return plan_job(Job(path, settings, samples, Path(out), options or Options(), None))
 
 
 def check(
@@ -122,7 +131,9 @@ def check(
     settings = load_analysis(path)
     samples = _catalogue(settings, catalogue)
     options = options or Options()
-    records = plan(analysis, catalogue=catalogue, options=options)
+    records = open_catalogue(
+        samples, allow_missing=options.allow_missing, limit_files=options.limit_files
+    )
     processor = load_processor(
         settings.processor,
         settings.options,
