@@ -85,6 +85,8 @@ def _figures(
             yield "limits_g", lambda: plots.limits(run.scan, "g", published=published)
         yield "limits_sigma", lambda: plots.limits(run.scan, "sigma")
         yield "significance", lambda: plots.significance(run.scan)
+        if np.isfinite(run.scan["g_exp"]).any():
+            yield "regimes", partial(_regimes, run)
         for mass in _example_masses(run):
             yield f"window_{mass:.4f}", partial(_window, run, mass)
     if (run.folder / "signal_model.json").exists():
@@ -94,6 +96,16 @@ def _figures(
         yield "resolution", lambda: plots.resolution(model, transition=settings.transition)
         yield from _peaks(run, settings)
     yield from _spectra(run)
+
+
+def _regimes(run: Run) -> Any:
+    """Where the limits are in the plane of mass and coupling."""
+    curves = [
+        (name, run.scan["mass"], run.scan[column])
+        for name, column in (("Expected limit", "g_exp"), ("Observed limit", "g_obs"))
+        if np.isfinite(run.scan[column]).any()
+    ]
+    return plots.regimes(sqrt_s=run.scan.sqrt_s, curves=curves)
 
 
 def _window(run: Run, mass: float) -> Any:

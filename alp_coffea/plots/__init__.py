@@ -23,13 +23,16 @@ from alp_coffea.plots.limits import (
     limits,
     significance,
 )
+from alp_coffea.plots.optimisation import cut_scan
 from alp_coffea.plots.signal import crossings, efficiency, interpolation, resolution
 from alp_coffea.plots.spectra import cutflow, draw_stack, masses, plane, variable
+from alp_coffea.plots.studies import largest_significances, pulls, regimes, speeds
 from alp_coffea.plots.style import new_figure, save, style
 
 __all__ = [
     "Overlay",
     "crossings",
+    "cut_scan",
     "cutflow",
     "draw_bands",
     "draw_points",
@@ -39,14 +42,18 @@ __all__ = [
     "draw_window",
     "efficiency",
     "interpolation",
+    "largest_significances",
     "limits",
     "masses",
     "new_figure",
     "peak",
     "plane",
+    "pulls",
+    "regimes",
     "resolution",
     "save",
     "significance",
+    "speeds",
     "style",
     "variable",
     "window",

@@ -15,6 +15,7 @@ from alp_coffea.plots.style import (
     BAND_2,
     BLACK,
     CYCLE,
+    GREEN,
     GREY,
     MASS,
     SELECTION,
@@ -253,8 +254,27 @@ def draw_significance(
     return lines
 
 
+#: The level whose up-crossings estimate the look-elsewhere effect (R0 sec. 7.1.2).
+_CROSSING_LEVEL = 0.5
+
+
+def _mark_up_crossings(ax: Axes, mass: Array, z: Array) -> None:
+    """Where the scan crosses the level from below, half-way between the two masses."""
+    up = np.flatnonzero((z[:-1] <= _CROSSING_LEVEL) & (z[1:] > _CROSSING_LEVEL))
+    if len(up):
+        ax.plot(
+            (mass[up] + mass[up + 1]) / 2,
+            np.full(len(up), _CROSSING_LEVEL),
+            "^",
+            color=GREEN,
+            ms=3.5,
+            label=f"Up-crossings of {_CROSSING_LEVEL:g}: {len(up)}",
+        )
+
+
 def significance(scan: ScanResult, *, label: str | None = None) -> Figure:
-    """Signed local significance of a scan, with the local p-value on the right.
+    """Signed local significance of a scan, with the local p-value on the right and the
+    up-crossings that :meth:`alp_coffea.stats.scan_result.ScanResult.largest_excess` counts.
 
     Not corrected for the number of places looked at: about one in three masses is beyond one
     standard deviation even without a signal.
@@ -282,6 +302,8 @@ def significance(scan: ScanResult, *, label: str | None = None) -> Figure:
                 ms=7,
                 label=f"Largest: {z[top]:.2f} at {mass[top]:.3f} GeV",
             )
+        shown = _drawn(scan) & np.isfinite(z)
+        _mark_up_crossings(ax, mass[shown], z[shown])
         _mark_scan(ax, scan)
         log_mass_axis(ax, *_mass_range(mass))
         ax.set_ylim(-reach, reach * 1.45)

@@ -11,6 +11,7 @@ from scipy.stats import norm
 
 from alp_coffea import plots
 from alp_coffea.plots.style import SYNTHETIC
+from alp_coffea.stats.significance import up_crossings
 
 FAILED = (10, 11, 13, 30)
 
@@ -152,6 +153,14 @@ def test_published_curves_are_on_the_coupling_plot_only() -> None:
     low, high = plots.limits(scan, "g").axes[0].get_ylim()
     assert figure.axes[0].get_ylim() == (low, high)
     assert "other" not in legend(plots.limits(scan, "sigma", published=[("other", mass, coupling)]))
+
+
+def test_up_crossings_are_those_of_the_global_p_value() -> None:
+    scan = scan_result(60, failed=(7, 8))
+    ax = plots.significance(scan).axes[0]
+    (marks,) = [line for line in ax.lines if line.get_marker() == "^"]
+    assert len(marks.get_xdata()) == up_crossings(scan["z_local"], 0.5) > 3
+    assert set(marks.get_ydata()) == {0.5}
 
 
 def test_significance_is_the_column_and_p_values_are_its_tail() -> None:
