@@ -235,16 +235,22 @@ def speeds(
         colours = [BLUE if name in ours else GREY for name in names]
         bars = ax.barh(at, times, color=colours, height=0.65)
         texts = [
-            f"{time:.3g}" + (f"  (× {time / reference:.3g})" if reference else "") for time in times
+            _plain(time) + (f"  (× {_plain(time / reference)})" if reference else "")
+            for time in times
         ]
         ax.bar_label(bars, texts, padding=4, fontsize=9)
         ax.set_yticks(at, names)
         ax.tick_params(axis="y", which="both", left=False, right=False)
         if log:
             ax.set_xscale("log")
-            ax.set_xlim(0.4 * times.min(), 30 * times.max())
+            ax.set_xlim(0.4 * times.min(), 300 * times.max())
         else:
             ax.set_xlim(0, 1.35 * times.max())
         ax.set_xlabel(unit)
         ax.set_title(title, fontsize=10.5, loc="left")
     return figure
+
+
+def _plain(value: float) -> str:
+    """Three digits, and no power of ten for what people count."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
