@@ -7,11 +7,13 @@ import itertools
 import logging
 import os
 import queue
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
+import cloudpickle
 import dask
 import distributed
 from distributed import Client, Future, LocalCluster
@@ -59,7 +61,7 @@ def connect(cluster: Cluster) -> Iterator[DaskEngine]:
             # a batch system may let jobs wait for days
             engine = DaskEngine(client, None if cluster.batch else PATIENCE)
             engine.wait_for_workers()
-            _check_versions(client)
+            engine.versions = _check_versions(client)
             yield engine
         finally:
             client.close()
@@ -119,23 +121,55 @@ def _batch(cluster: Cluster) -> Any:
         raise ConfigurationError(
             "--cluster needs dask-jobqueue: pip install 'alp-coffea[dask]'"
         ) from error
+    kind = getattr(jobqueue, CLUSTERS[cluster.batch])
+    command = kind.job_cls.submit_command
+    if shutil.which(command) is None:
+        raise ConfigurationError(
+            f"--cluster {cluster.batch} submits jobs with '{command}', which is not found here; "
+            "run on a machine that may submit, or use --scheduler or --executor"
+        )
     # workers inherit our settings; what the site's configuration says comes after them
     settings = dask.config.serialize({"distributed": {"nanny": {"pre-spawn-environ": ENVIRONMENT}}})
     name = f"jobqueue.{cluster.batch}.job-script-prologue"
     prologue = [f"export DASK_INTERNAL_INHERIT_CONFIG={settings}", *dask.config.get(name, [])]
+    # another port where somebody else on this machine has dask's usual one
+    options = {"dashboard_address": ":0"}
+    options |= dask.config.get(f"jobqueue.{cluster.batch}.scheduler-options", {})
     try:
-        started = getattr(jobqueue, CLUSTERS[cluster.batch])(job_script_prologue=prologue)
+        started = kind(job_script_prologue=prologue, scheduler_options=options)
     except (ValueError, TypeError) as error:
         raise ConfigurationError(
-            f"dask-jobqueue cannot start a {cluster.batch} cluster: {error}. Set its options in "
-            f"~/.config/dask/jobqueue.yaml under jobqueue.{cluster.batch}, see docs/batch.md"
+            f"dask-jobqueue cannot start a {cluster.batch} cluster: {_one_line(error)}. Set its "
+            f"options in ~/.config/dask/jobqueue.yaml under jobqueue.{cluster.batch}, see "
+            "docs/batch.md"
+        ) from error
+    try:
+        # the first job now, and not by adapting, which would go on for ever with refused ones
+        started.worker_spec.update(started.new_worker_spec())
+        started.sync(_submit, started)
+    except RuntimeError as error:
+        for job in started.workers.values():
+            job.status = distributed.Status.failed  # or it could not be closed
+        started.close()
+        raise ConfigurationError(
+            f"the batch system does not take the job: {_one_line(error)}. The job was:\n"
+            f"{started.job_script()}\nChange the options in ~/.config/dask/jobqueue.yaml under "
+            f"jobqueue.{cluster.batch}"
         ) from error
     started.adapt(minimum_jobs=1, maximum_jobs=cluster.workers or 10)
     return started
 
 
-def _check_versions(client: Client) -> None:
-    """The scheduler counts too: it unpacks the descriptions of tasks."""
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+async def _submit(cluster: Any) -> None:
+    await cluster
+
+
+def _check_versions(client: Client) -> dict[str, str | None]:
+    """Versions here; the scheduler's count too: it unpacks the descriptions of tasks."""
     found = client.get_versions(packages=list(SAME_VERSIONS))
     here = _versions(found["client"])
     others = {"the scheduler": found["scheduler"]}
@@ -148,6 +182,7 @@ def _check_versions(client: Client) -> None:
                     "and results could not travel between them. Install the same versions in "
                     "both environments"
                 )
+    return {name: here[name] for name in SAME_VERSIONS}
 
 
 def _versions(report: Mapping[str, Any]) -> dict[str, str | None]:
@@ -166,6 +201,8 @@ class DaskEngine:
         self.description = (
             f"dask scheduler {client.scheduler.address}, dashboard {client.dashboard_link}"
         )
+        #: What workers that join later must have.
+        self.versions: dict[str, str | None] = {}
         self._alive = time.monotonic()
         self._patience = patience
         self._done: queue.SimpleQueue[Future] = queue.SimpleQueue()
@@ -189,14 +226,16 @@ class DaskEngine:
             raise IncompleteRunError(self._nobody()) from error
 
     def prepare(self, function: Callable[[Any], Any]) -> Any:
-        # not scattered: scattered data are lost with the workers that hold them
-        return self.client.submit(_same, Shipped(function), key=f"function-{next(self._names)}")
+        # bytes, so that workers without the package survive to say so; and not scattered:
+        # scattered data are lost with the workers that hold them
+        code = cloudpickle.dumps(Shipped(function, self.versions))
+        return self.client.submit(bytes, code, key=f"function-{next(self._names)}")
 
     def submit(self, function: Any, argument: Any) -> object:
         future = self.client.submit(
-            _call,
+            _CALL,
             function,
-            argument,
+            cloudpickle.dumps(argument),
             key=f"{type(argument).__name__}-{next(self._names)}",
             pure=False,
         )
@@ -221,6 +260,11 @@ class DaskEngine:
                 )
             elif future.status == "error":
                 outcome = future.exception()
+                if isinstance(outcome, ImportError):
+                    raise ConfigurationError(
+                        f"{outcome}. Install the same version of it where workers start, or set "
+                        "their environment up (batch jobs: job-script-prologue in jobqueue.yaml)"
+                    )
                 if isinstance(outcome, distributed.KilledWorker):
                     deaths = outcome.allowed_failures + 1
                     outcome = WorkerLostError(deaths, f"{deaths} workers died of it")
@@ -273,9 +317,22 @@ class DaskEngine:
         self._futures.clear()
 
 
-def _same(function: Shipped) -> Shipped:
-    return function
+def _by_value() -> Callable[[bytes, bytes], Any]:
+    # a function inside another has no name to be imported by: it travels as it is
+    def call(function: bytes, argument: bytes) -> Any:
+        try:
+            from alp_coffea.execution.tasks import call_packed
+        except ImportError as error:
+            import os
+            import socket
+
+            # nothing else may be raised: errors of ours could not be made here
+            raise ImportError(
+                f"worker {os.getpid()} on {socket.gethostname()} cannot import alp_coffea: {error}"
+            ) from None
+        return call_packed(function, argument)
+
+    return call
 
 
-def _call(function: Shipped, argument: Any) -> Any:
-    return function(argument)
+_CALL: Final = _by_value()

@@ -6,6 +6,7 @@ Results stay on disk; what travels back to the submitting process is a small :cl
 from __future__ import annotations
 
 import gc
+import importlib.metadata
 import os
 import socket
 import time
@@ -43,25 +44,58 @@ _READERS: Final = ("uproot", "pyarrow", "fsspec", "fsspec_xrootd", "XRootD")
 
 
 class Shipped:
-    """A function that travels to workers by value and is unpacked once in each of them."""
+    """A function that travels to workers by value and is unpacked once in each of them.
 
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        self.version = alp_coffea.__version__
+    ``versions`` are those of installed packages that a worker must have, too. Calling it raises
+    ConfigurationError if it has others, or lacks something that the function needs.
+    """
+
+    def __init__(
+        self, function: Callable[[Any], Any], versions: Mapping[str, str | None] | None = None
+    ) -> None:
+        self.versions = {**(versions or {}), "alp_coffea": alp_coffea.__version__}
         self.code: bytes = cloudpickle.dumps(function)
 
     def __call__(self, argument: Any) -> Any:
-        if self.version != alp_coffea.__version__:
+        for name, version in self.versions.items():
+            there = _installed_version(name)
+            if there != version:
+                raise ConfigurationError(
+                    f"{_this_worker()} has {name} {there or '(none)'}, the submitting process "
+                    f"{version}; install the same version in both environments"
+                )
+        try:
+            function = _unpack(self.code)
+        except (ImportError, AttributeError) as error:
             raise ConfigurationError(
-                f"worker {os.getpid()} on {socket.gethostname()} has alp_coffea "
-                f"{alp_coffea.__version__}, the submitting process {self.version}; install the "
-                "same version in both environments"
-            )
-        return _unpack(self.code)(argument)
+                f"{_this_worker()} cannot load the processor: {type(error).__name__}: {error}. "
+                "Libraries that it imports must be installed for the workers, too"
+            ) from error
+        return function(argument)
+
+
+def _this_worker() -> str:
+    return f"worker {os.getpid()} on {socket.gethostname()}"
+
+
+@lru_cache(maxsize=64)
+def _installed_version(name: str) -> str | None:
+    if name == "alp_coffea":
+        return alp_coffea.__version__
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 @lru_cache(maxsize=4)
 def _unpack(code: bytes) -> Any:
     return cloudpickle.loads(code)
+
+
+def call_packed(function: bytes, argument: bytes) -> Any:
+    """Call a function with an argument, both as cloudpickle wrote them."""
+    return _unpack(function)(cloudpickle.loads(argument))
 
 
 class ChunkFunction:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import inputs
 import pytest
+from services import scheduler, worker
 
 from alp_coffea.errors import (
     ConfigurationError,
@@ -206,39 +203,6 @@ def test_a_chunk_that_always_kills_its_worker(bench: Bench, executor: str) -> No
     assert "entries 557 to 558 not read: the worker died" in bench.records[1].reason
 
 
-@contextmanager
-def scheduler(folder: Path, port: int = 0) -> Iterator[str]:
-    """Address of a dask scheduler in a process of its own."""
-    file = folder / f"scheduler-{time.monotonic_ns()}.json"
-    command = ["-m", "distributed.cli.dask_scheduler", "--no-dashboard", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--scheduler-file", str(file)]
-    with _process(command):
-        while not file.exists():
-            time.sleep(0.1)
-        yield json.loads(file.read_text())["address"]
-
-
-@contextmanager
-def worker(address: str, folder: Path, memory: str = "2GB") -> Iterator[subprocess.Popen[bytes]]:
-    """A nanny with one worker process."""
-    command = ["-m", "distributed.cli.dask_worker", address, "--nworkers", "1", "--nthreads", "1"]
-    command += ["--no-dashboard", "--memory-limit", memory, "--local-directory", str(folder)]
-    with _process(command) as process:
-        yield process
-
-
-@contextmanager
-def _process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        [sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
 @pytest.mark.slow
 def test_two_workers_killed_at_once(bench: Bench) -> None:
     from alp_coffea.execution.dask_engine import connect
@@ -304,44 +268,3 @@ def test_a_lost_scheduler_leaves_a_folder_to_resume(bench: Bench) -> None:
         assert sums(bench.again(executor=Cluster(scheduler=address), **settings)) == WHOLE
     assert bench.status is not None
     assert bench.status.resumed >= 1500
-
-
-# --- clusters ------------------------------------------------------------------------------------
-
-
-def test_a_scheduler_that_does_not_answer_is_named(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("alp_coffea.execution.dask_engine.ANSWER", 1.0)
-    with pytest.raises(ConfigurationError, match="no dask scheduler answers at tcp://127.0.0.1:9"):
-        bench.run(executor=Cluster(scheduler="tcp://127.0.0.1:9"))
-
-
-@pytest.mark.slow
-def test_workers_need_neither_the_processor_file_nor_its_modules(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (bench.folder / "cuts_of_the_user.py").write_text("def scale():\n    return 1\n", "utf-8")
-    monkeypatch.syspath_prepend(bench.folder)
-    source = inputs.PROCESSOR.replace("SCALE = 1", "from cuts_of_the_user import scale")
-    source = source.replace("SCALE", "scale()")
-    (bench.folder / "filler.py").write_text(source, "utf-8")
-    elsewhere = bench.folder / "elsewhere"
-    elsewhere.mkdir()
-    with scheduler(elsewhere) as address, worker(address, elsewhere):
-        assert sums(bench.run(executor=Cluster(scheduler=address))) == WHOLE
-
-
-@pytest.mark.slow
-def test_workers_with_another_version_are_refused(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import distributed.versions
-
-    true = distributed.versions._version_cached
-    monkeypatch.setattr(
-        "distributed.versions._version_cached",
-        lambda name: "2019.1.0" if name == "coffea" else true(name),
-    )
-    with pytest.raises(ConfigurationError, match=r"worker tcp.* has coffea 20.*process 2019.1.0"):
-        bench.run(executor="dask", workers=1)
