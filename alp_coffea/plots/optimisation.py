@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from alp_coffea.plots.style import annotate, new_figure, style
-from alp_coffea.stats.punzi import CutScan
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from alp_coffea.stats.punzi import CutScan
 
 
 def cut_scan(

@@ -209,13 +209,21 @@ def luminosity_text(luminosity: float) -> str:
 
 
 def log_mass_axis(ax: Axes, low: float, high: float) -> None:
-    """Logarithmic mass axis [GeV] with plain numbers at 1, 2 and 5 of each decade."""
-    from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, StrMethodFormatter
+    """Logarithmic mass axis [GeV] with plain numbers at 1, 2 and 5 of each decade, or more."""
+    from matplotlib.ticker import (
+        FixedLocator,
+        LogLocator,
+        MaxNLocator,
+        NullFormatter,
+        StrMethodFormatter,
+    )
 
     ax.set_xscale("log")
     ax.set_xlim(low, high)
-    ticks = [m * 10.0**e for e in range(-3, 3) for m in (1, 2, 5)]
-    ax.xaxis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
+    ticks = [t for e in range(-3, 3) for m in (1, 2, 5) if low <= (t := m * 10.0**e) <= high]
+    if len(ticks) < 3:  # a narrow range
+        ticks = MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high).tolist()
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     ax.xaxis.set_minor_locator(LogLocator(subs=tuple(range(2, 10)), numticks=50))
     ax.xaxis.set_minor_formatter(NullFormatter())

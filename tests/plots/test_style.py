@@ -11,7 +11,7 @@ import pytest
 from plot_inputs import scan_result
 
 from alp_coffea import plots
-from alp_coffea.plots.style import luminosity_text
+from alp_coffea.plots.style import log_mass_axis, luminosity_text
 
 
 def settings() -> dict[str, object]:
@@ -75,3 +75,19 @@ def test_files_are_reproducible_and_complete(tmp_path: Path) -> None:
 )
 def test_luminosity_reads_well(luminosity: float, text: str) -> None:
     assert luminosity_text(luminosity) == text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "labels"),
+    [
+        (0.2, 9.7, ["0.2", "0.5", "1", "2", "5"]),
+        (2.2, 5.8, ["3", "4", "5"]),
+        (6.0, 6.9, ["6", "6.2", "6.4", "6.6", "6.8"]),
+    ],
+)
+def test_mass_axes_of_any_range_have_numbers(low: float, high: float, labels: list[str]) -> None:
+    figure, ax = plots.new_figure()
+    log_mass_axis(ax, low, high)
+    figure.canvas.draw()
+    shown = [t for t in ax.xaxis.get_major_ticks() if low <= t.get_loc() <= high]
+    assert [tick.label1.get_text() for tick in shown] == labels
