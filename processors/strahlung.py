@@ -28,16 +28,16 @@ from alp_coffea.events.corrections import (
 )
 from alp_coffea.events.cut_grids import BENCHMARKS, cut_grid_histogram, cut_values
 from alp_coffea.events.filling import fill_masses, fill_variable, fill_variation
-from alp_coffea.events.histograms import (
-    Variable,
-    fill_x,
-    mass_histogram,
-    variable_histogram,
-    variation_histograms,
-)
+from alp_coffea.events.histograms import fill_x, variation_histograms
 from alp_coffea.events.schema import IDENTITY
 from alp_coffea.events.selection import Cutflow, Selection, all_candidates
 from alp_coffea.events.skims import SkimSettings, write_chunk
+from alp_coffea.events.three_photon_histograms import (
+    CUT_ON,
+    SIDEBAND_VARIABLES,
+    VARIABLES,
+    empty_histograms,
+)
 from alp_coffea.events.tracks import good_tracks
 from alp_coffea.physics import kinematics as kin
 from alp_coffea.physics.beams import Beams
@@ -65,37 +65,6 @@ class Cuts:
     delta_theta: float = 0.014  # eq. 5.11
     delta_phi: float = 0.40
 
-
-#: Selection variables: the quantity of the triple, bins, range and label.
-VARIABLES = {
-    "three_photon_mass": Variable(
-        "three_photon_mass", 140, 8.4, 11.2, r"$m_{\gamma\gamma\gamma}$ [GeV]"
-    ),
-    "photon_energy": Variable("E", 100, 0.0, 8.0, r"$E_\gamma$ [GeV]"),
-    "photon_theta": Variable("theta", 120, 0.25, 2.65, r"$\theta_\gamma$ [rad]"),
-    "cluster_n_hits": Variable("clusterNHits", 60, 0.0, 60.0, "Weighted number of crystals"),
-    "zernike_mva": Variable(
-        "zernike_of_most_isolated", 50, 0.0, 1.0, "Zernike MVA of the most isolated photon"
-    ),
-    "timing_chi": Variable("timing_chi", 60, 0.0, 15.0, r"$t_c$"),
-    "delta_theta": Variable("delta_theta", 64, 0.0, 1.6, r"$\Delta\theta$ [rad]"),
-    "delta_phi": Variable("delta_phi", 64, 0.0, 3.2, r"$\Delta\varphi$ [rad]"),
-}
-#: The cut on each variable where it has another name.
-CUT_ON = {"delta_theta": "delta_theta_phi", "delta_phi": "delta_theta_phi"}
-SIDEBAND_VARIABLES = {
-    "three_photon_mass_sideband": Variable(
-        "three_photon_mass", 100, 0.0, 9.4, r"$m_{\gamma\gamma\gamma}$ [GeV]"
-    ),
-    "zernike_mva_sideband": Variable(
-        "zernike_of_most_isolated", 50, 0.0, 1.0, "Zernike MVA of the most isolated photon"
-    ),
-}
-#: Both separations around the cut.
-DELTA_THETA = Variable("delta_theta", 50, 0.0, 0.1, r"$\Delta\theta$ [rad]")
-DELTA_PHI = Variable("delta_phi", 40, 0.0, 0.8, r"$\Delta\varphi$ [rad]")
-#: Origins of candidates in samples without and with a signal.
-ORIGINS = {False: ["other"], True: ["true", "combinatorial", "other"]}
 
 #: Systematic variations (sec. 7.5). Those of thresholds leave photons and masses as they are.
 VARIATIONS = (
@@ -204,7 +173,7 @@ class Strahlung(ProcessorABC):
         clean = ~ak.any(good, axis=1).to_numpy()
 
         cutflow = Cutflow()
-        histograms = empty_histograms(kind)
+        histograms = empty_histograms(self.thresholds(), signal=kind == "signal")
         loose = self.triples.choose(photons, LOOSE)
         weights = self.corrections.weights(events, loose)
         weight = weights.weight()
@@ -350,6 +319,24 @@ class Strahlung(ProcessorABC):
             | (triples.delta_phi > cuts.delta_phi),
         }
 
+    def thresholds(self) -> dict[str, dict[str, tuple[float, ...]]]:
+        """Where each variable is cut, by energy set."""
+        cuts = self.cuts
+        low, high = (limit * self.beams.sqrt_s for limit in cuts.three_photon_mass)
+        common = {
+            "three_photon_mass": (low, high),
+            "photon_theta": cuts.theta,
+            "cluster_n_hits": (cuts.cluster_n_hits,),
+            "zernike_mva": (cuts.zernike_mva,),
+            "timing_chi": (cuts.timing_chi,),
+            "delta_theta": (cuts.delta_theta,),
+            "delta_phi": (cuts.delta_phi,),
+        }
+        energies = {s: (energy * cuts.energy_scale,) for s, energy in ENERGY_SETS.items()}
+        return {"photon_energy": energies} | {
+            name: dict.fromkeys(ENERGY_SETS, limits) for name, limits in common.items()
+        }
+
     def passed(
         self, triples: PhotonTriples, energy_set: str, clean: np.ndarray, cuts: Cuts | None = None
     ) -> np.ndarray:
@@ -480,17 +467,3 @@ class Strahlung(ProcessorABC):
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         """Nothing to do after merging."""
         return accumulator
-
-
-def empty_histograms(kind: str) -> dict[str, hist.Hist]:
-    """Masses, and every variable after the loose selection, all other cuts, and all cuts."""
-    sets = list(ENERGY_SETS)
-    histograms = {"mass": mass_histogram(sets, ORIGINS[kind == "signal"])}
-    for name, settings in VARIABLES.items():
-        histograms[name] = variable_histogram(settings, sets)
-        histograms[f"{name}_n_minus_1"] = variable_histogram(settings, sets)
-        histograms[f"{name}_loose"] = hist.Hist(settings.axis(), storage="weight")
-    for name, settings in SIDEBAND_VARIABLES.items():
-        histograms[name] = variable_histogram(settings, sets)
-    histograms["delta_theta_phi_n_minus_1"] = variable_histogram(DELTA_THETA, sets, DELTA_PHI)
-    return histograms

@@ -30,6 +30,23 @@ CATALOGUE = {
         for name, seed in (("eeg", 3), ("mumug", 4))
     ]
 }
+#: Bhabha and two-photon events with clusters of other crossings, one per two events.
+OUT_OF_TIME = {
+    "samples": [
+        {
+            "name": name,
+            "kind": "background",
+            "files": [f"{name}.root"],
+            "simulate": {
+                "process": name,
+                "seed": seed,
+                "events": 6000,
+                "detector": {"background": {"out_of_time": 0.5}},
+            },
+        }
+        for name, seed in (("ee", 5), ("gg", 6))
+    ]
+}
 MUON = 0.1056583755
 
 
@@ -232,3 +249,85 @@ def test_trigger_counts_agree_with_a_plain_loop(control: Path, tmp_path: Path) -
     assert efficiency.low < 0.9 < efficiency.high
     assert fired > 300
     assert output["counts"]["no_trigger_information"] == unknown
+
+
+@pytest.fixture(scope="module")
+def out_of_time(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a catalogue of events with clusters of other crossings."""
+    from alp_coffea.simulation import simulate
+
+    folder = tmp_path_factory.mktemp("out_of_time")
+    (folder / "catalogue.yaml").write_text(yaml.safe_dump(OUT_OF_TIME), "utf-8")
+    return simulate(folder / "catalogue.yaml", folder / "input").parent
+
+
+def timing_chi(clusters: list[dict[str, float]]) -> float:
+    """R0 5.8 and 5.9."""
+    weights = [c["clusterErrorTiming"] ** -2 for c in clusters]
+    times = [c["clusterTiming"] for c in clusters]
+    mean = sum(w * t for w, t in zip(weights, times, strict=True)) / sum(weights)
+    return max(abs(c["clusterTiming"] - mean) / c["clusterErrorTiming"] for c in clusters)
+
+
+def test_timing_of_bhabha_events_agrees_with_a_plain_loop(out_of_time: Path) -> None:
+    output = run(out_of_time, "out_of_time", "ee", chunksize=1700)
+    expected: dict[str, list[float]] = {"anomalous": [], "normal": []}
+    for event in events_of(out_of_time, "ee"):
+        tracks = objects(event, "track_")
+        if len(tracks) != 2 or sum(t["charge"] for t in tracks) != 0:
+            continue
+        if not all(t["clusterE"] > 3 for t in tracks):
+            continue
+        others = [g for g in objects(event, "gamma_") if g["clusterE"] > 0.1]
+        kinds = {
+            "anomalous": [
+                g for g in others if g["clusterE1E9"] > 0.8 and -800 < g["clusterTiming"] < -300
+            ],
+            "normal": [g for g in others if g["clusterE1E9"] < 0.8 and g["clusterTiming"] > -300],
+        }
+        label = next((name for name, clusters in kinds.items() if clusters), None)
+        if label is not None:
+            further = max(kinds[label], key=lambda g: g["clusterE"])
+            expected[label].append(timing_chi([*tracks, further]))
+    histogram = output["histograms"]["timing_chi"]
+    for label, values in expected.items():
+        assert len(values) > 100
+        ours = histogram[{"label": label}].values(flow=True)
+        assert ours.sum() == len(values)
+        theirs = np.histogram(values, [*histogram.axes["x"].edges, math.inf])[0]
+        assert np.abs(np.cumsum(ours[1:] - theirs)).max() <= 1
+    # R0 fig. 6.2: anomalous clusters are what t_c < 10 rejects
+    below = {
+        label: histogram[{"label": label}].values()[:20].sum() / len(values)
+        for label, values in expected.items()
+    }
+    assert below["anomalous"] < 0.05
+    assert output["cutflow"].steps("radiative_bhabha")[-1].events == sum(
+        map(len, expected.values())
+    )
+
+
+def test_clusters_of_events_with_few_clusters_agree_with_a_plain_loop(out_of_time: Path) -> None:
+    output = run(out_of_time, "out_of_time", "gg", chunksize=1700)
+    shown: list[dict[str, float]] = []
+    events = 0
+    for event in events_of(out_of_time, "gg"):
+        seen = [
+            g
+            for g in objects(event, "gamma_")
+            if g["clusterE"] > 0.25 and math.radians(17) < g["clusterTheta"] < math.radians(150)
+        ]
+        if len(seen) in (1, 2):
+            events += 1
+            barrel = (math.radians(32.2), math.radians(128.7))
+            shown += [g for g in seen if barrel[0] < g["clusterTheta"] < barrel[1]]
+    assert output["cutflow"].steps("few_clusters")[-1].events == events > 1000
+    for name in ("clusterE1E9", "clusterE", "clusterTheta", "clusterPhi"):
+        histogram = output["histograms"][f"{name}_against_time"]
+        expected = histogram.copy().reset()
+        expected.fill([g["clusterTiming"] for g in shown], [g[name] for g in shown])
+        np.testing.assert_array_equal(histogram.values(flow=True), expected.values(flow=True))
+    # collisions are at zero; beam crossings at any time
+    time = output["histograms"]["clusterE_against_time"].project("x").values()
+    assert time[48:52].sum() > 0.5 * time.sum()
+    assert time[10:35].sum() > 50

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import uproot
 
+from alp_coffea import plots
 from alp_coffea.config import load_catalogue
 from alp_coffea.events.datasets import open_catalogue
 from alp_coffea.events.skims import read_skim, write_index
@@ -17,6 +18,7 @@ from alp_coffea.execution import load_processor, process_files
 from alp_coffea.physics import SUPERKEKB, Beams
 from alp_coffea.rng import combine, normal, purpose_key
 from alp_coffea.stats.comparison import yields
+from alp_coffea.storage import load_histograms, save_histograms
 
 REFERENCE_EVENTS = 2000
 
@@ -197,6 +199,37 @@ def test_every_event_agrees_with_a_plain_loop(
             ours = np.sign(roots := np.array(row[f"triple_{definition}_mass"])) * roots**2
             theirs = [candidate[definition] for candidate in expected[number]]
             np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-8)
+
+
+def test_n_minus_1_histograms_remember_their_cuts_and_figures_draw_them(
+    small_input: Path, tmp_path: Path
+) -> None:
+    histograms = run(small_input, samples=("ggg",), chunksize=20_000)["ggg"]["histograms"]
+    save_histograms(histograms, tmp_path / "histograms.zip")
+    histograms = load_histograms(tmp_path / "histograms.zip")
+    mass_window = [0.88 * SUPERKEKB.sqrt_s, 1.03 * SUPERKEKB.sqrt_s]
+    expected = {
+        "photon_energy": ([1.0], [0.65]),
+        "photon_theta": ([math.radians(37.3), math.radians(123.7)],) * 2,
+        "cluster_n_hits": ([1.5],) * 2,
+        "three_photon_mass": (mass_window,) * 2,
+        "zernike_mva": ([0.6],) * 2,
+        "timing_chi": ([10.0],) * 2,
+    }
+    for name, (low_mass, high_mass) in expected.items():
+        cuts = {"low_mass": low_mass, "high_mass": high_mass}
+        for suffix, wanted in (("_n_minus_1", cuts), ("", {}), ("_loose", {})):
+            axis = histograms[f"{name}{suffix}"].axes["x"]
+            assert axis.__dict__.get("cuts", {}) == wanted, name
+        for energy_set, thresholds in cuts.items():
+            shown = {"b": histograms[f"{name}_n_minus_1"]}
+            figure = plots.variable(None, shown, energy_set=energy_set, synthetic=True)
+            drawn = [line.get_xdata()[0] for line in figure.axes[0].lines]
+            assert drawn == thresholds
+    plane = histograms["delta_theta_phi_n_minus_1"]
+    figure = plots.plane(plane, energy_set="low_mass", synthetic=True)
+    (corner,) = figure.axes[0].lines
+    assert corner.get_xydata().tolist() == [[0.0, 0.4], [0.014, 0.4], [0.014, 0.0]]
 
 
 def shifted_edges(sign: int) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import hist
@@ -22,9 +22,15 @@ class Variable:
     high: float
     label: str
 
-    def axis(self, name: str = "x") -> hist.axis.Regular:
-        """The axis."""
-        return hist.axis.Regular(self.bins, self.low, self.high, name=name, label=self.label)
+    def axis(
+        self, name: str = "x", cuts: Mapping[str, Sequence[float]] | None = None
+    ) -> hist.axis.Regular:
+        """The axis. It carries ``cuts``, thresholds by energy set, as ``__dict__["cuts"]``, which
+        histograms keep through merging and files."""
+        axis = hist.axis.Regular(self.bins, self.low, self.high, name=name, label=self.label)
+        if cuts:
+            axis.__dict__["cuts"] = {key: list(values) for key, values in cuts.items()}
+        return axis
 
 
 #: Bins of every mass histogram: 1 MeV in the signed root of the squared mass, sign(m^2) sqrt|m^2|
@@ -53,10 +59,19 @@ def mass_histogram(
 
 
 def variable_histogram(
-    variable: Variable, energy_sets: Sequence[str], against: Variable | None = None
+    variable: Variable,
+    energy_sets: Sequence[str],
+    against: Variable | None = None,
+    *,
+    cuts: Sequence[Mapping[str, Sequence[float]]] = ({}, {}),
 ) -> hist.Hist:
-    """One variable for several energy sets, on the axis x; a second one on the axis y."""
-    axes = [variable.axis()] + ([] if against is None else [against.axis("y")])
+    """One variable for several energy sets, on the axis x; a second one on the axis y.
+
+    ``cuts`` are the thresholds on each of them that figures draw, see :meth:`Variable.axis`.
+    """
+    axes = [variable.axis(cuts=cuts[0])]
+    if against is not None:
+        axes.append(against.axis("y", cuts[1]))
     return hist.Hist(category("energy_set", energy_sets), *axes, storage="weight")
 
 

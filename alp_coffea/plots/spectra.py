@@ -145,7 +145,8 @@ def variable(
     backgrounds
         Histograms by legend name, bottom of the stack first, scaled to the luminosity of the data.
     energy_set
-        Which photon-energy set to draw, None for histograms without that axis.
+        Which photon-energy set to draw, None for histograms without that axis. Cuts that the axis
+        carries for it (``events.histograms.Variable.axis``) are dashed lines.
     signals
         Histograms drawn as lines with the area of the backgrounds, as only their shape matters;
         those with a handful of entries are left out.
@@ -188,6 +189,8 @@ def variable(
         filled = np.flatnonzero(content > 1e-3 * content.max())
         if len(filled):
             ratio_ax.set_xlim(edges[filled[0]], edges[filled[-1] + 1])
+        for threshold in _cuts(axis, energy_set):
+            ax.axvline(threshold, **_CUT)
         positive = total[total > 0]
         if log and len(positive):
             ax.set_yscale("log")
@@ -201,6 +204,16 @@ def variable(
         ax.legend(loc="upper right", ncols=2, title=_selection(energy_set, note))
         annotate(ax, synthetic=synthetic, label=label, luminosity=luminosity)
     return figure
+
+
+#: How a threshold is drawn where a variable is shown without the cut on it.
+_CUT: Mapping[str, Any] = {"color": GREY, "lw": 1.2, "ls": (0, (5, 2)), "zorder": 4}
+
+
+def _cuts(axis: Any, energy_set: str | None) -> Sequence[float]:
+    """Thresholds that the axis of a histogram carries for an energy set."""
+    thresholds: Sequence[float] = axis.__dict__.get("cuts", {}).get(energy_set, ())
+    return thresholds
 
 
 def _widths(axis: Any) -> str:
@@ -250,6 +263,10 @@ def plane(
         mesh = ax.pcolormesh(x.edges, y.edges, shown, norm=norm, cmap="cividis_r", rasterized=True)
         if shown.count():
             figure.colorbar(mesh, ax=ax, label=f"{per} / ({_widths(x)} × {_widths(y)})", pad=0.02)
+        # below both thresholds a pair of photons is rejected
+        for right, top in zip(_cuts(x, energy_set), _cuts(y, energy_set), strict=True):
+            low_x, low_y = x.edges[0], y.edges[0]
+            ax.plot([low_x, right, right], [top, top, low_y], **_CUT)
         ax.set_xlabel(x.label)
         ax.set_ylabel(y.label)
         ax.set_title(_selection(energy_set, note), fontsize=10.5, loc="center")

@@ -46,6 +46,8 @@ TRACK_FIELDS = (
     "electronID",
     "muonID",
     "clusterE",
+    "clusterTiming",
+    "clusterErrorTiming",
 )
 
 

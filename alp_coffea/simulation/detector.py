@@ -74,9 +74,12 @@ TRACK_COLUMNS: Final = (
     "muonID",
     "clusterE",
     "truth",
+    "clusterTiming",
+    "clusterErrorTiming",
 )
 _TRACK_CLUSTER: Final = 10
 _TRACK_TRUTH: Final = 11
+_TRACK_TIME: Final = 12
 
 #: deposits and tracks an event can hold
 _MAX_DEPOSITS: Final = 96
@@ -223,6 +226,10 @@ def _detect(  # type: ignore[no-untyped-def]
             )  # fmt: skip
         counts[0, event] = cluster_total - before
         for k in range(found):
+            # clusters of tracks come from the collision; drawn last, so nothing else depends on it
+            error = time_resolution(track[k, _TRACK_CLUSTER], occupancy, d)
+            track[k, _TRACK_TIME] = error * normal_draw(state)
+            track[k, _TRACK_TIME + 1] = _GAUSS_99 * error
             for column in range(track.shape[1]):
                 tracks[column, track_total + k] = track[k, column]
         track_total += found
