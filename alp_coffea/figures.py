@@ -105,7 +105,12 @@ def _regimes(run: Run) -> Any:
         for name, column in (("Expected limit", "g_exp"), ("Observed limit", "g_obs"))
         if np.isfinite(run.scan[column]).any()
     ]
-    return plots.regimes(sqrt_s=run.scan.sqrt_s, curves=curves)
+    return plots.regimes(
+        sqrt_s=run.scan.sqrt_s,
+        curves=curves,
+        synthetic=run.scan.synthetic,
+        injected=run.scan.meta.get("injected") or (),
+    )
 
 
 def _window(run: Run, mass: float) -> Any:
@@ -239,3 +244,10 @@ def _spectra(run: Run) -> Iterator[tuple[str, Callable[[], Any]]]:
     for flow in dict.fromkeys(name for cuts in run.cutflow.values() for name in cuts.flows()):
         draw = partial(plots.cutflow, _few_cutflows(run), flow)
         yield f"cutflow_{flow}", partial(draw, synthetic=common["synthetic"])
+        signals = {
+            row["mass"]: run.cutflow[name]
+            for name, row in run.samples.items()
+            if row["mass"] is not None and name in run.cutflow
+        }
+        if len(signals) > 1:
+            yield f"efficiency_steps_{flow}", partial(plots.efficiency_steps, signals, flow)

@@ -15,6 +15,7 @@ touched: no pyplot, no style left behind.
 
 from __future__ import annotations
 
+from alp_coffea.plots.efficiencies import efficiency_steps
 from alp_coffea.plots.fits import draw_points, draw_pulls, draw_window, peak, window
 from alp_coffea.plots.limits import (
     Overlay,
@@ -41,6 +42,7 @@ __all__ = [
     "draw_stack",
     "draw_window",
     "efficiency",
+    "efficiency_steps",
     "interpolation",
     "largest_significances",
     "limits",

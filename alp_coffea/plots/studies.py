@@ -149,6 +149,8 @@ def regimes(
     coupling: tuple[float, float] = (1e-7, 1e-1),
     curves: Sequence[Overlay] = (),
     lengths: Sequence[float] = (1e-3, 1.0, 100.0),
+    synthetic: bool = False,
+    injected: Sequence[str] = (),
     label: str | None = None,
 ) -> Figure:
     """What e+e- -> gamma a, a -> gamma gamma looks like over mass and coupling.
@@ -165,6 +167,8 @@ def regimes(
         Limits to draw: name, masses [GeV], couplings [1/GeV].
     lengths
         Mean decay lengths [cm] to draw as contours.
+    synthetic, injected
+        What to say about the limits, as for :func:`alp_coffea.plots.limits`.
     label
         Experiment label, none by default.
     """
@@ -199,7 +203,7 @@ def regimes(
         ax.set_ylabel(r"$g_{a\gamma\gamma}$ [GeV$^{-1}$]")
         areas = [Patch(color=colour, label=text) for colour, text in _REGIMES.values()]
         ax.legend(handles=[*areas, *drawn], loc="lower left", ncols=2, framealpha=0.95)
-        annotate(ax, synthetic=False, label=label, sqrt_s=sqrt_s)
+        annotate(ax, synthetic=synthetic, label=label, sqrt_s=sqrt_s, injected=injected)
     return figure
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
+from plot_inputs import cutflows
 
 from alp_coffea import plots
 from alp_coffea.physics import theory
@@ -56,8 +57,9 @@ def test_largest_significances_are_a_survival_function() -> None:
 
 def test_regimes_are_those_of_the_theory() -> None:
     curve = ("A search", np.array([0.5, 5.0]), np.array([1e-3, 2e-3]))
-    figure = plots.regimes(sqrt_s=10.58, curves=[curve])
+    figure = plots.regimes(sqrt_s=10.58, curves=[curve], synthetic=True)
     ax = figure.axes[0]
+    assert any(SYNTHETIC in t.get_text() for t in ax.texts)
     mesh = ax.collections[0]
     codes, corners = mesh.get_array(), mesh.get_coordinates()
     # cells are centred on their points
@@ -71,6 +73,20 @@ def test_regimes_are_those_of_the_theory() -> None:
     (line,) = ax.lines
     assert line.get_label() == "A search"
     np.testing.assert_array_equal(line.get_ydata(), curve[2])
+
+
+def test_efficiency_after_each_cut() -> None:
+    flows = cutflows("a", "b")
+    ax = plots.efficiency_steps({5.0: flows["b"], 0.5: flows["a"]}, "low_mass").axes[0]
+    cuts = [step.cut for step in flows["a"].steps("low_mass")][1:]
+    assert [line.get_label() for line in ax.lines] == [cut.replace("_", " ") for cut in cuts]
+    for number, line in enumerate(ax.lines, 1):
+        expected = []
+        for name in ("a", "b"):
+            steps = flows[name].steps("low_mass")
+            expected.append(100 * steps[number].weighted / steps[0].weighted)
+        np.testing.assert_allclose(line.get_xydata(), [[0.5, expected[0]], [5.0, expected[1]]])
+    plots.efficiency_steps({}, "low_mass").draw_without_rendering()
 
 
 @pytest.mark.parametrize("log", [False, True])
