@@ -244,10 +244,10 @@ def _spectra(run: Run) -> Iterator[tuple[str, Callable[[], Any]]]:
     for flow in dict.fromkeys(name for cuts in run.cutflow.values() for name in cuts.flows()):
         draw = partial(plots.cutflow, _few_cutflows(run), flow)
         yield f"cutflow_{flow}", partial(draw, synthetic=common["synthetic"])
-        signals = {
-            row["mass"]: run.cutflow[name]
+        by_mass = {
+            float(row["mass"]): run.cutflow[name]
             for name, row in run.samples.items()
             if row["mass"] is not None and name in run.cutflow
         }
-        if len(signals) > 1:
-            yield f"efficiency_steps_{flow}", partial(plots.efficiency_steps, signals, flow)
+        if len(by_mass) > 1:
+            yield f"efficiency_steps_{flow}", partial(plots.efficiency_steps, by_mass, flow)
