@@ -113,10 +113,12 @@ class Display:
     def _show(self, stage: str, done: int, total: int, status: Status | None) -> None:
         now = time.monotonic()
         if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(stage, total=total, details="")
+            self._tasks[stage] = self._bars.add_task(stage, total=total, details="", left=None)
             self._started[stage] = self._said[stage] = now
-        details = "" if status is None else status.details()
-        self._bars.update(self._tasks[stage], completed=done, total=total, details=details)
+        details, left = ("", None) if status is None else (status.details(), status.left)
+        self._bars.update(
+            self._tasks[stage], completed=done, total=total, details=details, left=left
+        )
         due = now - self._said[stage] > _LOG_EVERY
         if self._log and (due or (done >= total and status is None)):
             self._said[stage] = now
@@ -147,7 +149,8 @@ class _Left(ProgressColumn):
     def render(self, task: Task) -> Text:
         if task.finished:
             return Text(_clock(task.finished_time or 0.0))
-        left = task.time_remaining
+        # what came from checkpoints says nothing about the speed: ours leaves it out
+        left = task.time_remaining if task.fields["left"] is None else task.fields["left"]
         return Text("-:--" if left is None else f"{_clock(left)} left")
 
 
