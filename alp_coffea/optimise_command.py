@@ -103,7 +103,7 @@ def _table(grid: CutGrid, content: dict[str, Any]) -> Any:
     table = Table(title="Punzi optimum: threshold (price of the published one, others in place)")
     table.add_column("mass [GeV]", justify="right")
     for cut in grid.thresholds:
-        table.add_column(cut, justify="right")
+        table.add_column(cut.replace("_", " "), justify="right")
     for mass, row in content["masses"].items():
         prices = {scan["cut"]: scan["n_minus_1"]["price"] for scan in row["scans"]}
         table.add_row(
@@ -121,12 +121,12 @@ def draw(grid: CutGrid, run: Run) -> None:
     from alp_coffea.stats.punzi import published
 
     for axis in grid.axes:
-        at_light = published(grid.masses[0])[axis.name]
+        in_use = sorted({published(mass)[axis.name] for mass in grid.masses})
         figure = cut_scan(
             [grid.scan(axis.name, mass, grid.loose) for mass in grid.masses],
             [grid.scan(axis.name, mass, published(mass)) for mass in grid.masses],
             axis_label=axis.label,
-            chosen=at_light,
+            chosen=in_use,
             synthetic=run.manifest["synthetic"],
         )
         plots.save(figure, run.folder / "plots", f"optimise_{axis.name}")

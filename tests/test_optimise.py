@@ -93,3 +93,82 @@ def test_compare_prints_yields_and_agreement(
     rows = [row for row in content["variables"] if row["variable"] in single]
     assert len(rows) == 6
     assert all(row["p"] > 1e-4 and row["ks_p"] > 1e-4 for row in rows)
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The samples for choosing cuts, a fifth of the backgrounds."""
+    from alp_coffea.simulation import simulate
+
+    folder = tmp_path_factory.mktemp("complete")
+    root = Path(__file__).parents[1]
+    described = yaml.safe_load((root / "datasets" / "optimisation.yaml").read_text("utf-8"))
+    for sample in described["samples"]:
+        how = sample["simulate"]
+        if sample["kind"] == "signal":
+            how["events"] = 10_000
+        else:
+            how["luminosity"] *= 0.2
+    (folder / "catalogue.yaml").write_text(yaml.safe_dump(described), "utf-8")
+    made = simulate(folder / "catalogue.yaml", folder / "input", workers=2)
+    settings = yaml.safe_load((root / "analyses" / "optimisation.yaml").read_text("utf-8"))
+    settings["catalogue"] = str(made)
+    (folder / "analysis.yaml").write_text(yaml.safe_dump(settings), "utf-8")
+    return run_analysis(
+        folder / "analysis.yaml",
+        folder / "out",
+        stages=("process",),
+        options=Options(executor="iterative"),
+    )
+
+
+def grid_of(run: Run, *backgrounds: str) -> CutGrid:
+    signals = {
+        row["mass"]: run.histograms[f"{name}/cut_grid"]
+        for name, row in run.samples.items()
+        if row["kind"] == "signal"
+    }
+    scaled = [run.histograms[f"{b}/cut_grid"] * run.samples[b]["scale"] for b in backgrounds]
+    return CutGrid(signals, sum(scaled[1:], scaled[0]))
+
+
+@pytest.mark.slow
+def test_published_cuts_are_near_the_punzi_optimum(complete: Run) -> None:
+    """R0 sec. 5.2 and 5.3: the published cuts on energy and three-photon mass.
+
+    Each is within one scan step of the optimum or costs less than 3 %, others in place.
+    """
+    grid = grid_of(complete, "ggg", "gg", "eeg")
+    assert grid.masses == (0.5, 1.0, 2.0, 3.0, 5.0, 6.5, 8.0, 9.3)
+    for mass in grid.masses:
+        for cut in ("min_photon_energy", "max_right_fraction"):
+            scan = grid.scan(cut, mass, published(mass))
+            assert scan.price(published(mass)[cut]) < 0.03, (mass, cut)
+    # an optimum that is one: without the cut at low mass half of the merit is lost
+    assert grid.scan("min_photon_energy", 0.5, published(0.5)).price(0.1) > 0.4
+    # and the energy that is best for all masses together is the one of the low-mass set
+    assert abs(grid.optimise().thresholds["min_photon_energy"] - 1.0) < 0.0501
+
+
+@pytest.mark.slow
+def test_soft_photons_of_three_photon_events_are_why_there_is_an_energy_cut(complete: Run) -> None:
+    """What is missing where the optimum is not at 1 GeV: photons below a generator's cut."""
+    prices = {}
+    whole = grid_of(complete, "ggg", "gg", "eeg")
+    prices["all"] = whole.scan("min_photon_energy", 0.5, published(0.5)).price(1.0)
+    alone = grid_of(complete, "ggg")
+    prices["ggg"] = alone.scan("min_photon_energy", 0.5, published(0.5)).price(1.0)
+    # events generated above 0.45 GeV only, as in the demonstration
+    background = complete.histograms["ggg/cut_grid"] * complete.samples["ggg"]["scale"]
+    position = background.axes.name.index("min_photon_energy")
+    below = background.axes["min_photon_energy"].index(0.4501)
+    cut: list[slice] = [slice(None)] * background.ndim
+    cut[position] = slice(0, below + 1)  # with the underflow bin in front
+    background.view(flow=True)[tuple(cut)] = 0
+    truncated = CutGrid({0.5: complete.histograms["signal_0.5000/cut_grid"]}, background)
+    scan = truncated.scan("min_photon_energy", 0.5, published(0.5))
+    assert scan.price(1.0) > 0.04
+    assert scan.best < 0.45
+    # lost Bhabha tracks and beam background shift it by less than one percent
+    assert prices["ggg"] < 0.03
+    assert abs(prices["all"] - prices["ggg"]) < 0.01

@@ -18,7 +18,7 @@ def cut_scan(
     final: Sequence[CutScan],
     *,
     axis_label: str,
-    chosen: float | None = None,
+    chosen: Sequence[float] = (),
     synthetic: bool,
 ) -> Figure:
     """Figure of merit along one cut at several masses, relative to its largest value.
@@ -30,7 +30,7 @@ def cut_scan(
     axis_label
         The cut variable with its unit.
     chosen
-        Threshold in use, drawn as a line.
+        Thresholds in use, drawn as lines.
     synthetic
         Whether the samples are simulated without an experiment's detector.
     """
@@ -46,8 +46,8 @@ def cut_scan(
                     lw=1.4,
                     label=f"{scan.mass:g} GeV" if line == "-" else None,
                 )
-        if chosen is not None:
-            ax.axvline(chosen, color="0.4", lw=1.0, ls=":")
+        for threshold in chosen:
+            ax.axvline(threshold, color="0.4", lw=1.0, ls=":")
         ax.set_xlabel(axis_label)
         ax.set_ylabel("Punzi figure of merit / largest")
         ax.set_ylim(0, 1.25)
