@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from alp_coffea.physics import theory
     from alp_coffea.physics.beams import Beams
     from alp_coffea.pipeline import run_analysis
+    from alp_coffea.pipeline.direct import open_events, process
     from alp_coffea.results import Run, load
     from alp_coffea.stats.scan import ScanResult, scan
 
@@ -21,7 +22,9 @@ _LAZY = {
     "Run": ("alp_coffea.results", "Run"),
     "ScanResult": ("alp_coffea.stats.scan", "ScanResult"),
     "load": ("alp_coffea.results", "load"),
+    "open_events": ("alp_coffea.pipeline.direct", "open_events"),
     "plots": ("alp_coffea.plots", None),
+    "process": ("alp_coffea.pipeline.direct", "process"),
     "run_analysis": ("alp_coffea.pipeline", "run_analysis"),
     "scan": ("alp_coffea.stats.scan", "scan"),
     "theory": ("alp_coffea.physics.theory", None),
@@ -33,7 +36,9 @@ __all__ = [
     "ScanResult",
     "__version__",
     "load",
+    "open_events",
     "plots",
+    "process",
     "run_analysis",
     "scan",
     "theory",
