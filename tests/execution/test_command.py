@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import inputs
+import psutil
 import pytest
 import yaml
 
@@ -37,18 +39,26 @@ def analysis(tmp_path: Path) -> Path:
     return path
 
 
-def command(analysis: Path, *options: str) -> list[str]:
+def command(analysis: Path, *options: str, executor: str = "iterative") -> list[str]:
     out = str(analysis.parent / "out")
     run = ["run", str(analysis), "-o", out, "--stages", "process", "--chunksize", "100"]
-    return [*run, "--executor", "iterative", *options]
+    return [*run, "--executor", executor, "--workers", "2", *options]
 
 
+FARMS = [
+    "iterative",
+    pytest.param("futures", marks=pytest.mark.slow),
+    pytest.param("dask", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("executor", FARMS)
 def test_sigterm_ends_with_130_and_the_same_command_goes_on(
-    analysis: Path, capsys: pytest.CaptureFixture[str]
+    analysis: Path, executor: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoints = analysis.parent / "out" / "checkpoints"
     with subprocess.Popen(
-        [sys.executable, "-m", "alp_coffea", *command(analysis)],
+        [sys.executable, "-m", "alp_coffea", *command(analysis, executor=executor)],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -56,10 +66,15 @@ def test_sigterm_ends_with_130_and_the_same_command_goes_on(
         while not any(p.stat().st_size for p in checkpoints.glob("*.index")):
             assert process.poll() is None
             time.sleep(0.05)
+        workers = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted; run it again to go on" in errors
+    assert "Traceback" not in errors
+    # and no worker is left behind
+    assert bool(workers) == (executor != "iterative")
+    assert not psutil.wait_procs(workers, timeout=20)[1]
     assert main(command(analysis)) == 0
     text = capsys.readouterr().err
     assert "of them from checkpoints" in text
@@ -81,6 +96,49 @@ def test_lost_entries_end_with_3_and_are_named(
     (analysis.parent / "filler.py").write_text(broken, "utf-8")
     assert main(command(analysis)) == 3
     assert "f1.root: entries 234 to 235 not read: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("executor", FARMS)
+def test_a_mistake_in_every_chunk_is_said_once(analysis: Path, executor: str) -> None:
+    source = (analysis.parent / "filler.py").read_text("utf-8")
+    broken = source.replace("time.sleep(self.pause)", "self.mistake = {}['not there']")
+    assert broken != source
+    (analysis.parent / "filler.py").write_text(broken, "utf-8")
+    line = broken.splitlines().index("        self.mistake = {}['not there']") + 1
+    done = subprocess.run(
+        [sys.executable, "-m", "alp_coffea", *command(analysis, executor=executor)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("not there") == 1
+    assert "Traceback" not in done.stderr
+    said = rf"f\d.root, tree 'events', entries \d+ to \d+ .*KeyError at filler.py:{line}: "
+    assert re.search(said, done.stderr)
+
+
+def test_a_truncated_and_a_missing_file_end_with_3_before_anything_runs(
+    analysis: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = analysis.parent / "f1.root"
+    path.write_bytes(path.read_bytes()[:-2000])
+    (analysis.parent / "f2.root").unlink()
+    assert main(command(analysis)) == 3
+    assert "no file matches" in (text := capsys.readouterr().err)
+    assert "f2.root" in text
+    # going on without them is exit code 3, too, and they are named
+    assert main(command(analysis, "--allow-missing", "--estimate-missing")) == 3
+    text = capsys.readouterr().err
+    for name in ("f1.root", "f2.root"):
+        assert re.search(rf"not read: .*{name}: ", text)
+    assert "2,000 of 2,000 events" in text
+    # back again: only they are computed
+    inputs.write_events(path, 1000, 1000)
+    inputs.write_events(analysis.parent / "f2.root", 2000, 1000)
+    assert main(command(analysis)) == 0
+    assert "4,000 of 4,000 events" in (text := capsys.readouterr().err)
+    assert "2,000 of them from checkpoints" in text
 
 
 @pytest.mark.parametrize(
