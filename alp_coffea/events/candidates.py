@@ -96,7 +96,7 @@ def _columns(photons: FlatPhotons, acceptance: Acceptance) -> tuple[NDArray[np.g
     return photons.E, photons.theta, photons.phi, getattr(photons, name)
 
 
-class _Shared:
+class Shared:
     """A cached property that triples take from those they were made of, where they can."""
 
     def __init__(self, compute: Callable[[Any], Array]) -> None:
@@ -187,8 +187,15 @@ class PhotonTriples:
             *_columns(self.photons, acceptance),
             *acceptance.limits,
         )
-        other = np.flatnonzero(~same)
-        return type(self)(self.photons, self.event[row], index, source=(self, row), other=other)
+        event, source = self.event[row], self
+        if self._source is not None:
+            # straight to where things are computed, without a copy in between
+            same &= ~np.isin(row, [] if self._other is None else self._other)
+            source, before = self._source
+            row = before[row]
+        return type(self)(
+            self.photons, event, index, source=(source, row), other=np.flatnonzero(~same)
+        )
 
     def passing(self, keep: Mask) -> Self:
         """Triples of a mask over these triples (n,)."""
@@ -203,12 +210,12 @@ class PhotonTriples:
         mask[self.event] = True
         return mask
 
-    @_Shared
+    @Shared
     def pair_masses2(self) -> Array:
         """Squared diphoton masses of the candidates [GeV^2], shape (n, 3)."""
         return np.asarray(kernels.pair_masses2(self.E, self.theta, self.phi))
 
-    @_Shared
+    @Shared
     def three_photon_mass(self) -> Array:
         """m(gamma gamma gamma) [GeV], shape (n,)."""
         one, two, three = self.pair_masses2.T
@@ -225,24 +232,24 @@ class PhotonTriples:
         delta_theta, delta_phi = kernels.pair_angles(self.theta, self.phi)
         return delta_theta, delta_phi
 
-    @_Shared
+    @Shared
     def delta_theta(self) -> Array:
         """Polar separation of the two daughters of each candidate [rad], shape (n, 3)."""
         return self._pair_angles[0]
 
-    @_Shared
+    @Shared
     def delta_phi(self) -> Array:
         """Azimuthal separation of the two daughters, in [0, pi] [rad], shape (n, 3)."""
         return self._pair_angles[1]
 
-    @_Shared
+    @Shared
     def zernike_of_most_isolated(self) -> Array:
         """Zernike MVA of the photon farthest from the other two, shape (n,)."""
         isolated = kernels.most_isolated(self.delta_theta, self.delta_phi)
         chosen = self.index[np.arange(len(self)), isolated]
         return np.asarray(self.photons.clusterZernikeMVA[chosen], dtype=np.float64)
 
-    @_Shared
+    @Shared
     def timing_chi(self) -> Array:
         """Largest normalised distance from the mean cluster time t_c, shape (n,)."""
         return np.asarray(kernels.timing_chi(self.clusterTiming, self.clusterErrorTiming))
@@ -278,7 +285,7 @@ class AwkwardTriples(PhotonTriples):
         event, index = _chosen_with_awkward(self.photons, acceptance, self.event)
         return type(self)(self.photons, event, index)
 
-    @_Shared
+    @Shared
     def pair_masses2(self) -> Array:
         return kin.pair_masses2(self.E, self.theta, self.phi)
 
@@ -286,22 +293,22 @@ class AwkwardTriples(PhotonTriples):
         energy_cm = kin.energy_cm(self.E, self.theta, self.phi, beams)
         return np.asarray(kin.recoil_mass2(energy_cm, beams.sqrt_s))
 
-    @_Shared
+    @Shared
     def delta_theta(self) -> Array:
         one, two = _DAUGHTERS
         return np.asarray(kin.delta_theta(self.theta[:, one], self.theta[:, two]))
 
-    @_Shared
+    @Shared
     def delta_phi(self) -> Array:
         one, two = _DAUGHTERS
         return np.asarray(kin.delta_phi(self.phi[:, one], self.phi[:, two]))
 
-    @_Shared
+    @Shared
     def zernike_of_most_isolated(self) -> Array:
         isolated = kin.most_isolated(self.theta, self.phi)
         return np.take_along_axis(self.clusterZernikeMVA, isolated[:, None], axis=1)[:, 0]
 
-    @_Shared
+    @Shared
     def timing_chi(self) -> Array:
         return np.asarray(kin.timing_chi(self.clusterTiming, self.clusterErrorTiming))
 
