@@ -36,6 +36,8 @@ _PROCESSES: Final = {
     "ggg": ("ggg", "PROCESS"),
     "gg": ("gg", "PROCESS"),
     "eeg": ("eeg", "PROCESS"),
+    "eea": ("eea", "PROCESS"),
+    "eegg": ("eegg", "PROCESS"),
     "ee": ("ee", "PROCESS"),
     "pi0g": ("mesons", "PI0G"),
     "etag": ("mesons", "ETAG"),
@@ -159,7 +161,7 @@ def cross_section(
     process
         One of :data:`PROCESSES`.
     mass, coupling
-        ALP mass [GeV] and photon coupling [1/GeV]; only for ``signal``.
+        ALP mass [GeV] and photon coupling [1/GeV]; only for ``signal`` and ``eea``.
     energy_min
         Smallest energy [GeV] of every photon, in ``frame``.
     theta_min, theta_max

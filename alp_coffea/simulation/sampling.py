@@ -109,7 +109,7 @@ def beam_angles(beams: Beams, frame: Frame) -> tuple[float, float]:
 
 
 #: range for processes without collinear poles, which do not sample in pseudorapidity
-_ETA_LARGEST: Final = 7.0
+ETA_LARGEST: Final = 7.0
 
 
 def _pseudorapidity_range(beams: Beams, cuts: Cuts) -> tuple[float, float]:
@@ -119,7 +119,7 @@ def _pseudorapidity_range(beams: Beams, cuts: Cuts) -> tuple[float, float]:
     directions as long as both beams are outside.
     """
     phi = np.linspace(0, 2 * math.pi, 721)
-    limit = math.tanh(_ETA_LARGEST)
+    limit = math.tanh(ETA_LARGEST)
     etas = []
     for theta in (cuts.theta_max, cuts.theta_min):
         x, y = math.sin(theta) * np.cos(phi), math.sin(theta) * np.sin(phi)

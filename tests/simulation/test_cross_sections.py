@@ -217,7 +217,7 @@ def test_crossing_beams_inside_a_lab_cut_are_noticed() -> None:
 
 def test_every_process_has_a_cross_section_and_default_cuts() -> None:
     for process in PROCESSES:
-        mass = 1.0 if process == "signal" else None
+        mass = 1.0 if process in ("signal", "eea") else None
         events = generate(process, 20, seed=1, mass=mass)
         assert events.p4.shape == (20, len(events.pdg), 4)
         assert (events.weight > 0).all()

@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 
 from alp_coffea.errors import PhysicsError
 from alp_coffea.physics.beams import SUPERKEKB
-from alp_coffea.physics.constants import MUON_MASS
+from alp_coffea.physics.constants import ELECTRON_MASS, MUON_MASS
 from alp_coffea.simulation import PROCESSES, generate
 
-MASSES = {22: 0.0, 11: 0.0, 13: MUON_MASS}
+MASSES = {22: 0.0, 13: MUON_MASS}
+#: processes with massive electrons
+MASSIVE = ("eea", "eegg")
 
 
 def make(process: str, n: int, **options):
-    mass = 1.3 if process == "signal" else None
+    mass = 1.3 if process in ("signal", "eea") else None
     return generate(process, n, mass=mass, **options)
 
 
@@ -43,7 +45,8 @@ def test_energy_momentum_and_masses(process: str, isr: bool) -> None:
         np.testing.assert_allclose(total[:, 3], 0.0, atol=1e-11 * sqrt_s)
     for i in range(events.final):
         mass2 = final[:, i, 0] ** 2 - np.sum(final[:, i, 1:] ** 2, axis=1)
-        expected = MASSES[abs(events.pdg[i])] ** 2
+        electron = ELECTRON_MASS if process in MASSIVE else 0.0
+        expected = (MASSES | {11: electron})[abs(events.pdg[i])] ** 2
         np.testing.assert_allclose(mass2, expected, atol=1e-9)
 
 
