@@ -37,6 +37,7 @@ __all__ = [
     "Nuisances",
     "Sample",
     "Scan",
+    "Signal",
     "Simulate",
     "TheoryTable",
     "Window",
@@ -148,6 +149,13 @@ class Scan(Model):
         return _row_at(rows, mass)
 
 
+class Signal(Model):
+    """The signal model: ``shape`` of the peaks and how their parameters depend on mass."""
+
+    shape: Literal["crystal_ball", "double_sided", "generalised"] = "crystal_ball"
+    interpolation: Literal["spline", "chebyshev"] = "spline"
+
+
 class Blinding(Model):
     """What may be seen of data, see ``alp_coffea.events.blinding``.
 
@@ -179,6 +187,7 @@ class Analysis(Model):
     options: dict[str, Any] = Field(default_factory=dict)
     luminosity: PositiveFloat | None = None
     blinding: Blinding = Blinding()
+    signal: Signal = Signal()
     scan: Scan = Scan()
     theory: Literal["strahlung", "none"] | TheoryTable = "strahlung"
     published_limits: tuple[str, ...] = ()

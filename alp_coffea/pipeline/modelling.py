@@ -26,6 +26,8 @@ def model(job: Job) -> None:
         samples,
         sqrt_s=job.beams.sqrt_s,
         definitions={name: LOWEST_MASS.get(name, 0.0) for name in names},
+        shape=job.analysis.signal.shape,
+        interpolation=job.analysis.signal.interpolation,
         progress=job.report("model"),
     )
     model.save(job.out / "signal_model.json")

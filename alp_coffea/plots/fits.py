@@ -73,6 +73,12 @@ def draw_pulls(ax: Axes, edges: ArrayLike, pulls: ArrayLike, *, ylabel: str = "P
     return steps
 
 
+#: Names of peak shapes in figures.
+_SHAPE = {
+    "crystal_ball": "Crystal Ball",
+    "double_sided": "Double-sided Crystal Ball",
+    "generalised": "Generalised Crystal Ball",
+}
 #: A fitted cross section below this [pb] is a minimiser's zero.
 _NO_CROSS_SECTION = 1e-9
 
@@ -239,7 +245,7 @@ def peak(
     synthetic: bool = True,
     label: str | None = None,
 ) -> Figure:
-    """The Crystal Ball fit to truth-matched candidates of one simulated mass.
+    """The peak fit to truth-matched candidates of one simulated mass.
 
     Parameters
     ----------
@@ -273,7 +279,11 @@ def peak(
         figure, (ax, pull_ax) = panels((3, 1))
         draw_points(ax, edges, values, np.sqrt(variances), label="Truth-matched candidates")
         ax.stairs(
-            expected * scale, edges, baseline=None, color=VERMILLION, label="Crystal Ball fit"
+            expected * scale,
+            edges,
+            baseline=None,
+            color=VERMILLION,
+            label=f"{_SHAPE[fit.shape]} fit",
         )
         draw_pulls(pull_ax, edges, pulls)
         squared_mass_axes(ax, pull_ax, edges, fit.definition)

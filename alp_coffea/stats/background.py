@@ -27,6 +27,8 @@ Array = NDArray[np.float64]
 #: the turn-on from cluster merging or the endpoint from the photon-energy cut.
 EDGE_SHARE = 0.5
 EDGE_REACH = 20
+#: What the background choices add to a window's ends, at most [peak widths] (R0 sec. 7.5.3).
+WIDEST = 5.0
 #: A window with fewer bins cannot hold the polynomial and a peak.
 MINIMUM_BINS = 12
 
@@ -156,6 +158,22 @@ def fit_window(
         squares[index],
         "; ".join(clipped),
     )
+
+
+def widest_region(
+    mass: float, settings: Scan, model: SignalModel, fine_edges: Array, definition: Definition
+) -> tuple[float, float]:
+    """Range [GeV^2] that every background choice's window at a mass [GeV] lies in."""
+    energy_set = settings.energy_set(mass)
+    row = settings.window(mass, definition)
+    mu = float(model.mu(mass, definition, energy_set))
+    sigma = float(model.sigma(mass, definition, energy_set))
+    low, high = mu - (row.left + WIDEST) * sigma, mu + (row.right + WIDEST) * sigma
+    squares = signed_square(fine_edges)
+    # edges are snapped outward, to the fine ones
+    first = max(int(np.searchsorted(squares, low, side="right")) - 1, 0)
+    last = min(int(np.searchsorted(squares, high)), len(squares) - 1)
+    return float(squares[first]), float(squares[last])
 
 
 def _groups(squares: Array, low: float, high: float, step: float) -> NDArray[np.intp]:

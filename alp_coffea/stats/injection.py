@@ -12,6 +12,7 @@ import numpy as np
 from alp_coffea.config import Scan
 from alp_coffea.errors import ConfigurationError
 from alp_coffea.physics.kinematics import signed_square
+from alp_coffea.stats.background import widest_region
 from alp_coffea.stats.signal import SignalModel
 
 
@@ -50,8 +51,8 @@ def inject(
 ) -> hist.Hist:
     """A copy of a mass histogram with Poisson signals added.
 
-    The true candidates are drawn from the interpolated peak in the definition and energy set in
-    which the scan looks for the mass; combinatorial candidates are not added.
+    True candidates are drawn from the interpolated peak and the combinatorial ones of the same
+    events from theirs, in the definition and energy set in which the scan looks for the mass.
 
     Raises ModelError for a mass outside the simulated range.
     """
@@ -62,12 +63,17 @@ def inject(
         definition = settings.definition(signal.mass)
         energy_set = settings.energy_set(signal.mass)
         efficiency = float(model.efficiency(signal.mass, definition, energy_set))
-        mean = (
-            luminosity
-            * signal.sigma
-            * efficiency
-            * model.template(edges, signal.mass, definition, energy_set)
+        where = (signal.mass, definition, energy_set)
+        per_event = efficiency * model.template(edges, *where)
+        region = widest_region(signal.mass, settings, model, data.axes["mass"].edges, definition)
+        inside = (edges[:-1] >= region[0]) & (edges[1:] <= region[1])
+        ends = np.append(edges[:-1][inside], region[1])
+        others = model.combinatorial_template(
+            ends, *where, region=region, peak=float(per_event[inside].sum())
         )
+        if others is not None:
+            per_event[inside] += others
+        mean = luminosity * signal.sigma * per_event
         counts = np.random.default_rng([seed, number]).poisson(mean)
         view = result.view()[
             data.axes["energy_set"].index(energy_set),

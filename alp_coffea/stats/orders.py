@@ -118,10 +118,7 @@ def order_fits(
 def _with_order(settings: Scan, order: int) -> Scan:
     windows = {
         name: tuple(row.model_copy(update={"order": order}) for row in rows)
-        for name, rows in (
-            ("diphoton", settings.windows.diphoton),
-            ("recoil", settings.windows.recoil),
-        )
+        for name, rows in settings.windows
     }
     return settings.model_copy(update={"windows": Windows(**windows)})
 

@@ -13,7 +13,7 @@ import numpy as np
 from alp_coffea.config import Definition, Scan
 from alp_coffea.errors import ModelError
 from alp_coffea.physics.production import Production, Strahlung
-from alp_coffea.stats.background import Spectra, fit_window
+from alp_coffea.stats.background import Spectra, fit_window, widest_region
 from alp_coffea.stats.limits import PointLimits, point_limits
 from alp_coffea.stats.profiling import profile_orders
 from alp_coffea.stats.scan_result import (
@@ -152,6 +152,7 @@ def scan_points(
                     luminosity=luminosity,
                     nuisances=systematics.at(mass, *key),
                     free_coefficients=settings.background_coefficients == "free",
+                    region=widest_region(mass, settings, model, data.edges, key[0]),
                 )
             )
         except ModelError as error:

@@ -6,7 +6,8 @@ import csv
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,7 +55,12 @@ COLUMNS: Final = (
 )
 #: The ``variation`` of limits that are profiled over the order of the background.
 PROFILED: Final = "profiled"
+#: Fitted signals without a signal above this many standard errors are worth a warning.
+SPURIOUS: Final = 0.5
 _TEXT: Final = frozenset({"definition", "energy_set", "variation", "status", "note"})
+
+#: Key of the parquet file's metadata.
+_ABOUT: Final = b"alp_coffea"
 
 Row = dict[str, Any]
 
@@ -66,6 +72,23 @@ class Excess:
     mass: float
     z: float
     global_p: GlobalP
+
+
+@dataclass(frozen=True)
+class PointComparison:
+    """One scan over another at a ``mass`` [GeV]: ratios of limits, NaN where either has none, and
+    the difference of signed local significances."""
+
+    mass: float
+    sigma_exp: float
+    sigma_obs: float
+    g_exp: float
+    g_obs: float
+    z_change: float
+
+
+def _ratio(value: float | None, reference: float) -> float:
+    return math.nan if value is None else value / reference
 
 
 @dataclass(frozen=True)
@@ -95,6 +118,38 @@ class ScanResult:
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
 
+    def between(self, low: float, high: float) -> ScanResult:
+        """The hypotheses from ``low`` to ``high`` [GeV], both included."""
+        rows = tuple(row for row in self.rows if low <= row["mass"] <= high)
+        return replace(self, rows=rows)
+
+    def compared(self, other: ScanResult) -> list[PointComparison]:
+        """This scan against another one, at the masses of this one that the other covers.
+
+        Values of the other are interpolated logarithmically between its converged neighbours, so
+        that scans with different steps can be compared.
+        """
+        columns = ("sigma_exp", "sigma_obs", "g_exp", "g_obs")
+        usable = other.ok | (other["status"] == "blinded")
+        theirs = other["mass"][usable]
+        rows: list[PointComparison] = []
+        if not len(theirs):
+            return rows
+        values = {name: np.log(other[name][usable]) for name in columns}
+        z = other["z_local"][usable]
+        for row in self.rows:
+            mass = row["mass"]
+            if row["status"] not in ("ok", "blinded") or not theirs[0] <= mass <= theirs[-1]:
+                continue
+            ratios = {
+                name: _ratio(row[name], float(np.exp(np.interp(mass, theirs, values[name]))))
+                for name in columns
+            }
+            ours = math.nan if row["z_local"] is None else row["z_local"]
+            change = ours - float(np.interp(mass, theirs, z))
+            rows.append(PointComparison(mass, **ratios, z_change=change))
+        return rows
+
     @property
     def ok(self) -> NDArray[np.bool_]:
         """Points whose fits converged, shape (n,)."""
@@ -115,8 +170,12 @@ class ScanResult:
         return Excess(float(self["mass"][top]), float(z[top]), global_p)
 
     def __repr__(self) -> str:
+        return "\n".join(self._health())
+
+    def _health(self) -> list[str]:
+        """What the scan is, how well it went and what stands out, one statement per line."""
         if not self.rows:
-            return "ScanResult(empty)"
+            return ["ScanResult(empty)"]
         failed = [row for row in self.rows if row["status"] not in ("ok", "blinded")]
         blinded = any(row["status"] == "blinded" for row in self.rows)
         lines = [
@@ -131,14 +190,30 @@ class ScanResult:
                 f"  largest local significance {excess.z:.2f} at {excess.mass:.3f} GeV, global "
                 f"p {excess.global_p.p:.2g} (from up-crossings of the scan itself)"
             )
+        fits = self["gof_p"][np.isfinite(self["gof_p"])]
+        if len(fits):
+            lines.append(
+                f"  goodness of fit: {np.mean(fits < 0.01):.1%} of p below 0.01, "
+                f"smallest {fits.min():.2g}"
+            )
+        spurious = np.abs(self["spurious_z"])
+        if np.isfinite(spurious).any():
+            worst = int(np.nanargmax(spurious))
+            lines.append(
+                f"  spurious signal above {SPURIOUS:g} standard errors at "
+                f"{np.count_nonzero(spurious > SPURIOUS)} masses, largest {spurious[worst]:.2f} at "
+                f"{self['mass'][worst]:.3f} GeV"
+            )
         lines += [f"  {row['mass']:.3f} GeV: {row['status']}" for row in failed[:5]]
         if len(failed) > 5:
             lines.append(f"  ... and {len(failed) - 5} more")
-        return "\n".join(lines)
+        return lines
 
     def _repr_html_(self) -> str:
-        caption = repr(self).splitlines()[0].removeprefix("ScanResult: ")
-        return scan_table(self.rows, caption=caption)
+        first, *rest = self._health()
+        items = "".join(f"<li>{escape(line.strip())}</li>" for line in rest)
+        health = f"<ul>{items}</ul>\n" if items else ""
+        return health + scan_table(self.rows, caption=first.removeprefix("ScanResult: "))
 
     def save(self, folder: Path) -> None:
         """Write ``scan.csv`` and ``scan.json`` (the same rows, with what they belong to)."""
@@ -159,6 +234,42 @@ class ScanResult:
             },
             folder / "scan.json",
         )
+
+    def save_parquet(self, path: Path) -> None:
+        """Write the documented columns as parquet, with what they belong to in its metadata."""
+        import pyarrow
+        import pyarrow.parquet
+
+        kinds = {name: pyarrow.string() if name in _TEXT else pyarrow.float64() for name in COLUMNS}
+        kinds["background_order"] = pyarrow.int64()
+        about = {
+            "format": "alp_coffea scan 1",
+            "sqrt_s": self.sqrt_s,
+            "synthetic": self.synthetic,
+            "meta": dict(self.meta),
+        }
+        schema = pyarrow.schema(list(kinds.items()), metadata={_ABOUT: json.dumps(about)})
+        rows = [{name: row[name] for name in COLUMNS} for row in self.rows]
+        with atomic(path) as temporary:
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema), temporary)
+
+    @classmethod
+    def load_parquet(cls, path: Path | str) -> ScanResult:
+        """Read what :meth:`save_parquet` wrote; parameters and bins of the fits are not in it.
+
+        Raises UnreadableFileError if it is something else.
+        """
+        import pyarrow
+        import pyarrow.parquet
+
+        try:
+            table = pyarrow.parquet.read_table(path)
+            about = json.loads((table.schema.metadata or {})[_ABOUT])
+            return cls(tuple(table.to_pylist()), about["sqrt_s"], about["synthetic"], about["meta"])
+        except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:
+            raise UnreadableFileError(
+                f"{path}: not a readable scan in parquet ({error})"
+            ) from error
 
     @classmethod
     def load(cls, path: Path | str) -> ScanResult:

@@ -1,91 +1,42 @@
-"""Signal peaks: fits at the simulated masses, interpolation between them.
-
-The fit variable is the squared mass m^2 [GeV^2] (R0 ch. 7); the peak is a Crystal Ball function
-whose power tail lies below the peak for the diphoton mass (energy leaks out of the calorimeter)
-and above it for the recoil mass (a recoil photon measured too low looks like a heavier ALP).
-"""
+"""The signal model: peaks at the simulated masses, interpolated between them."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-import hist
 import numpy as np
-from iminuit import Minuit
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import PchipInterpolator, make_smoothing_spline
-from scipy.stats import chi2 as chi2_distribution
 
 from alp_coffea.errors import ModelError
-from alp_coffea.physics.kinematics import signed_square
-from alp_coffea.stats.shapes import crystal_ball
+from alp_coffea.stats.combinatorial import (
+    Combinatorial,
+    CombinatorialModel,
+    combinatorial_shape,
+    from_json,
+)
+from alp_coffea.stats.interpolation import Curve, Method
+from alp_coffea.stats.peaks import (
+    TAIL_SIDE,
+    Peak,
+    PeakFit,
+    Shape,
+    SignalSample,
+    peak_fractions,
+)
 from alp_coffea.tables import signal_table
+
+__all__ = ["TAIL_SIDE", "PeakFit", "SignalModel", "SignalSample", "fit_signal"]
 
 Array = NDArray[np.float64]
 
-#: Side of the power tail: the sign of the Crystal Ball's alpha.
-TAIL_SIDE: Final[Mapping[str, int]] = {"diphoton": +1, "recoil": -1, "fit": +1}
-#: A peak with fewer truth-matched candidates is not fitted.
-MINIMUM_CANDIDATES: Final = 200
-
-
-@dataclass(frozen=True)
-class PeakFit:
-    """Crystal Ball fit to the truth-matched candidates at one simulated mass.
-
-    ``mass`` [GeV]; ``mu`` and ``sigma`` with errors [GeV^2]; ``alpha`` is positive, the side of
-    the tail follows from the definition; ``n`` without error was fixed; ``efficiency`` is
-    selected true candidates per signal event at the Born cross section.
-    """
-
-    mass: float
-    definition: str
-    energy_set: str
-    candidates: float
-    mu: float
-    mu_error: float
-    sigma: float
-    sigma_error: float
-    alpha: float
-    alpha_error: float
-    n: float
-    n_error: float
-    chi2: float
-    ndf: int
-    efficiency: float
-    efficiency_error: float
-    converged: bool
-
-    @property
-    def width(self) -> float:
-        """Resolution in mass, sigma(m^2) / 2m [GeV]."""
-        return self.sigma / (2 * self.mass)
-
-    @property
-    def p_value(self) -> float:
-        """Probability of a chi^2 at least as large."""
-        return float(chi2_distribution.sf(self.chi2, self.ndf))
-
-
-@dataclass(frozen=True)
-class SignalSample:
-    """What the model needs of one simulated mass.
-
-    ``histogram`` has the axes energy_set, definition, origin and mass; ``luminosity`` [1/pb] is
-    the sample's equivalent luminosity; efficiencies, and with them limits, refer to
-    ``cross_section`` [pb] of the same signal.
-    """
-
-    mass: float
-    cross_section: float
-    luminosity: float
-    histogram: hist.Hist
+#: A peak fit with a smaller probability is an outlier.
+OUTLIER: Final = 0.01
 
 
 def fit_signal(
@@ -93,6 +44,8 @@ def fit_signal(
     *,
     sqrt_s: float,
     definitions: Mapping[str, float],
+    shape: Shape = "crystal_ball",
+    interpolation: Method = "spline",
     progress: Callable[[int, int], None] | None = None,
 ) -> SignalModel:
     """Fit every (mass, definition, energy set) and return the interpolating model.
@@ -105,207 +58,63 @@ def fit_signal(
         Centre-of-mass energy [GeV].
     definitions
         Definitions to fit and the smallest mass [GeV] at which each makes sense.
+    shape
+        Of the peak, see ``alp_coffea.stats.peaks``.
+    interpolation
+        How parameters depend on mass, see ``alp_coffea.stats.interpolation``.
     progress
         Called with (fits done, fits in all).
 
     Raises
     ------
     ModelError
-        If fewer than two masses could be fitted for a definition.
+        When the model is used, if fewer than two masses could be fitted for a definition.
     """
+    ordered = sorted(samples, key=lambda s: s.mass)
     peaks = [
         peak
-        for sample in sorted(samples, key=lambda s: s.mass)
+        for sample in ordered
         for definition, low in definitions.items()
         if sample.mass >= low
         for energy_set in sample.histogram.axes["energy_set"]
-        if (peak := _Peak.of(sample, definition, energy_set, sqrt_s)) is not None
+        if (peak := Peak.of(sample, definition, energy_set)) is not None
     ]
     fits: list[PeakFit] = []
     for definition in definitions:
         for energy_set in {p.energy_set: None for p in peaks}:
             group = [p for p in peaks if (p.definition, p.energy_set) == (definition, energy_set)]
-            powers = _smooth_powers([peak.fit() for peak in group])
+            first = [peak.fit(shape) for peak in group]
+            powers, powers_2 = _smooth_powers(first, "n"), _smooth_powers(first, "n_2")
             for peak in group:
-                fits.append(peak.fit(n=powers(peak.sample.mass)))
+                mass = peak.sample.mass
+                fits.append(peak.fit(shape, powers=(powers(mass), powers_2(mass))))
                 if progress is not None:
                     progress(len(fits), len(peaks))
-    return SignalModel(tuple(fits), sqrt_s)
+    others = [
+        found
+        for peak in peaks
+        if (found := combinatorial_shape(peak.sample, peak.definition, peak.energy_set)) is not None
+    ]
+    return SignalModel(tuple(fits), sqrt_s, interpolation, tuple(others))
 
 
-def _smooth_powers(fits: list[PeakFit]) -> Callable[[float], float]:
-    """The tail's power as a smooth function of mass.
+def _smooth_powers(fits: Sequence[PeakFit], name: str) -> Callable[[float], float]:
+    """A tail's power as a smooth function of mass.
 
     alpha and n are nearly degenerate: with n smooth in mass, alpha is too.
     """
-    good = [fit for fit in fits if fit.converged]
-    if len(good) < 2:
-        return lambda _: good[0].n if good else 3.0
-    curve = _Curve(
-        "log n",
-        [fit.mass for fit in good],
-        [math.log(fit.n) for fit in good],
-        [max(fit.n_error / fit.n, 1e-3) for fit in good],
+    values = [(f.mass, getattr(f, name), getattr(f, f"{name}_error")) for f in fits if f.converged]
+    if len(values) < 2 or not all(error > 0 for _, _, error in values):
+        constant = values[0][1] if values else 3.0
+        return lambda _: constant
+    curve = Curve(
+        f"log {name}",
+        [mass for mass, _, _ in values],
+        [math.log(power) for _, power, _ in values],
+        [max(error / power, 1e-3) for _, power, error in values],
     )
-    low, high = good[0].mass, good[-1].mass
+    low, high = values[0][0], values[-1][0]
     return lambda mass: max(math.exp(float(curve(min(max(mass, low), high)))), 1.05)
-
-
-@dataclass
-class _Peak:
-    """Binned m^2 distribution of the true candidates at one mass."""
-
-    sample: SignalSample
-    definition: str
-    energy_set: str
-    sqrt_s: float
-    edges: Array  # GeV^2
-    counts: Array  # effective numbers of entries
-    centre: float
-    spread: float
-    total: float
-    efficiency: float
-    efficiency_error: float
-
-    @classmethod
-    def of(
-        cls, sample: SignalSample, definition: str, energy_set: str, sqrt_s: float
-    ) -> _Peak | None:
-        if "true" not in list(sample.histogram.axes["origin"]):
-            return None
-        spectrum = sample.histogram[
-            {"energy_set": energy_set, "definition": definition, "origin": "true"}
-        ]
-        values, variances = spectrum.values(flow=True), spectrum.variances(flow=True)
-        sum_w, sum_w2 = float(values.sum()), float(variances.sum())
-        if sum_w <= 0 or sum_w**2 / sum_w2 < MINIMUM_CANDIDATES:
-            return None
-        per_event = 1 / (sample.cross_section * sample.luminosity)
-        fine_edges = signed_square(spectrum.axes[0].edges)
-        fine = spectrum.values() * (sum_w / sum_w2)
-        low, centre, high = _quantiles(fine_edges, fine, (0.1587, 0.5, 0.8413))
-        spread = (high - low) / 2
-        # far into the tail side, three widths into the Gaussian side
-        tail, core = 12 * spread, 5 * spread
-        below, above = (tail, core) if TAIL_SIDE[definition] > 0 else (core, tail)
-        index = _snapped_groups(fine_edges, centre - below, centre + above, spread / 4)
-        return cls(
-            sample,
-            definition,
-            energy_set,
-            sqrt_s,
-            edges=fine_edges[index],
-            counts=np.diff(np.concatenate(([0.0], np.cumsum(fine)))[index]),
-            centre=centre,
-            spread=spread,
-            total=sum_w,
-            efficiency=sum_w * per_event,
-            efficiency_error=math.sqrt(sum_w2) * per_event,
-        )
-
-    def fit(self, n: float | None = None) -> PeakFit:
-        """Binned likelihood fit (multinomial in the fit range); ``n`` fixes the tail's power."""
-        side = TAIL_SIDE[self.definition]
-        total = self.counts.sum()
-        filled = self.counts > 0
-
-        def shape(mu: float, sigma: float, alpha: float, power: float) -> Array:
-            fractions = crystal_ball(self.edges, mu, sigma, side * alpha, power)
-            return np.asarray(fractions / fractions.sum())
-
-        def deviance(mu: float, sigma: float, alpha: float, power: float) -> float:
-            expected = total * shape(mu, sigma, alpha, power)
-            ratio = np.log(self.counts[filled] / np.maximum(expected[filled], 1e-300))
-            return float(2 * (self.counts[filled] * ratio).sum())
-
-        minuit = Minuit(
-            deviance, mu=self.centre, sigma=self.spread, alpha=1.2, power=3.0 if n is None else n
-        )
-        minuit.errordef = Minuit.LEAST_SQUARES  # a deviance is twice a log-likelihood
-        minuit.limits["sigma"] = (0.1 * self.spread, 5 * self.spread)
-        minuit.limits["alpha"] = (0.1, 6.0)
-        minuit.limits["power"] = (1.05, 60.0)
-        minuit.fixed["power"] = n is not None
-        minuit.strategy = 1
-        minuit.migrad(ncall=5000)
-        if not minuit.valid:
-            minuit.simplex().migrad(ncall=5000)
-        value, error = minuit.values, minuit.errors
-        chi2, bins = _chi2(self.counts, total * shape(*minuit.values))
-        return PeakFit(
-            mass=self.sample.mass,
-            definition=self.definition,
-            energy_set=self.energy_set,
-            candidates=self.total,
-            mu=value["mu"],
-            mu_error=error["mu"],
-            sigma=value["sigma"],
-            sigma_error=error["sigma"],
-            alpha=value["alpha"],
-            alpha_error=error["alpha"],
-            n=value["power"],
-            n_error=error["power"] if n is None else 0.0,
-            chi2=chi2,
-            ndf=max(bins - 1 - (3 if n is not None else 4), 1),
-            efficiency=self.efficiency,
-            efficiency_error=self.efficiency_error,
-            converged=bool(minuit.valid),
-        )
-
-
-def _quantiles(edges: Array, counts: Array, probabilities: tuple[float, ...]) -> list[float]:
-    cumulative = np.concatenate(([0.0], np.cumsum(counts)))
-    wanted = np.array(probabilities) * cumulative[-1]
-    return [float(x) for x in np.interp(wanted, cumulative, edges)]
-
-
-def _snapped_groups(edges: Array, low: float, high: float, step: float) -> NDArray[np.intp]:
-    """Indices of the fine edges nearest to a uniform grid from ``low`` to ``high``."""
-    grid = np.arange(low, high + step / 2, step)
-    index = np.clip(np.searchsorted(edges, grid), 0, len(edges) - 1)
-    return np.unique(index)
-
-
-def _chi2(observed: Array, expected: Array) -> tuple[float, int]:
-    """Pearson chi^2 and number of bins, neighbours merged until each expects five entries."""
-    cumulative = np.concatenate(([0.0], np.cumsum(expected)))
-    cuts = np.searchsorted(cumulative, np.arange(5.0, cumulative[-1] - 5.0, 5.0))
-    cuts = np.unique(np.concatenate(([0], cuts)))
-    o, e = np.add.reduceat(observed, cuts), np.add.reduceat(expected, cuts)
-    return float((((o - e) ** 2) / e).sum()), len(o)
-
-
-class _Curve:
-    """A quantity as a smooth function of mass, between its first and last point."""
-
-    def __init__(self, name: str, mass: ArrayLike, value: ArrayLike, error: ArrayLike) -> None:
-        self.name = name
-        self.mass, order = np.unique(np.asarray(mass, float), return_index=True)
-        y, e = np.asarray(value, float)[order], np.asarray(error, float)[order]
-        if len(self.mass) < 2:
-            raise ModelError(
-                f"signal model: {name} is known at {len(self.mass)} masses; at least two simulated "
-                "masses are needed to interpolate"
-            )
-        self._x = np.log(self.mass)
-        if len(self.mass) >= 6 and np.all(e > 0):
-            # smoothness by generalised cross-validation (Woltring 1986), weighted by the errors
-            self._interpolate: Any = make_smoothing_spline(self._x, y, w=1 / e**2)
-        else:
-            self._interpolate = PchipInterpolator(self._x, y)
-
-    def __call__(self, mass: ArrayLike) -> Array:
-        mass = np.asarray(mass, float)
-        low, high = self.mass[0], self.mass[-1]
-        outside = (mass < low * (1 - 1e-9)) | (mass > high * (1 + 1e-9))
-        if np.any(outside):
-            bad = float(np.atleast_1d(mass)[np.atleast_1d(outside)][0])
-            raise ModelError(
-                f"signal model: {self.name} asked at {bad:g} GeV, but it is simulated from "
-                f"{low:g} to {high:g} GeV and is never extrapolated; shrink the scan range or "
-                "simulate more masses"
-            )
-        return np.asarray(self._interpolate(np.clip(np.log(mass), self._x[0], self._x[-1])))
 
 
 @dataclass(frozen=True)
@@ -317,6 +126,8 @@ class SignalModel:
 
     fits: tuple[PeakFit, ...]
     sqrt_s: float
+    interpolation: Method = "spline"
+    combinatorial: tuple[Combinatorial, ...] = ()
 
     def of(self, definition: str, energy_set: str) -> list[PeakFit]:
         """Converged fits of one definition and energy set, sorted by mass."""
@@ -326,18 +137,37 @@ class SignalModel:
             if (fit.definition, fit.energy_set) == (definition, energy_set) and fit.converged
         ]
 
+    @property
+    def outliers(self) -> list[PeakFit]:
+        """Fits that failed or whose chi^2 has a probability below ``OUTLIER``, worst first."""
+        bad = [fit for fit in self.fits if not fit.converged or fit.p_value < OUTLIER]
+        return sorted(bad, key=lambda fit: (fit.converged, fit.p_value))
+
+    def without(self, mass: float) -> SignalModel:
+        """The model that a simulation without this mass [GeV] would have given."""
+        return replace(
+            self,
+            fits=tuple(fit for fit in self.fits if fit.mass != mass),
+            combinatorial=tuple(shape for shape in self.combinatorial if shape.mass != mass),
+        )
+
     @cached_property
-    def _built(self) -> dict[tuple[str, str], dict[str, _Curve]]:
+    def _built(self) -> dict[tuple[str, str], dict[str, Curve]]:
         return {}
 
-    def _group_curves(self, definition: str, energy_set: str) -> dict[str, _Curve]:
+    @cached_property
+    def _others(self) -> dict[tuple[str, str], CombinatorialModel]:
+        return {}
+
+    def _group_curves(self, definition: str, energy_set: str) -> dict[str, Curve]:
         fits = self.of(definition, energy_set)
         mass = [fit.mass for fit in fits]
 
-        def curve(name: str, value: list[float], error: list[float]) -> _Curve:
-            return _Curve(f"{name} ({definition}, {energy_set})", mass, value, error)
+        def curve(name: str, value: list[float], error: list[float]) -> Curve:
+            where = f"{name} ({definition}, {energy_set})"
+            return Curve(where, mass, value, error, self.interpolation)
 
-        return {
+        curves = {
             "sigma": curve(
                 "log sigma",
                 [math.log(f.sigma) for f in fits],
@@ -355,10 +185,16 @@ class SignalModel:
                 "efficiency", [f.efficiency for f in fits], [f.efficiency_error for f in fits]
             ),
         }
+        if all(fit.alpha_2 is not None for fit in fits):
+            second = [fit.alpha_2 or math.inf for fit in fits]
+            curves["alpha_2"] = curve("alpha_2", second, [f.alpha_2_error for f in fits])
+            curves["n_2"] = curve("n_2", [f.n_2 for f in fits], [0.0] * len(fits))
+            curves["ratio"] = curve("ratio", [f.ratio for f in fits], [f.ratio_error for f in fits])
+        return curves
 
-    def _curve(self, definition: str, energy_set: str, name: str) -> _Curve:
-        """One curve; a group's are built when first asked for, so that a definition with a
-        single mass does not stand in the way of the others."""
+    def _curves(self, definition: str, energy_set: str) -> dict[str, Curve]:
+        """The curves of a group, built when first asked for, so that a definition with a single
+        mass does not stand in the way of the others."""
         key = (definition, energy_set)
         groups = {(fit.definition, fit.energy_set): None for fit in self.fits}
         if key not in groups:
@@ -366,10 +202,13 @@ class SignalModel:
             raise ModelError(f"signal model: no fits for {definition}/{energy_set} (has {known})")
         if key not in self._built:
             self._built[key] = self._group_curves(*key)
-        return self._built[key][name]
+        return self._built[key]
+
+    def _curve(self, definition: str, energy_set: str, name: str) -> Curve:
+        return self._curves(definition, energy_set)[name]
 
     def sigma(self, mass: ArrayLike, definition: str, energy_set: str) -> Array:
-        """Crystal Ball sigma in m^2 [GeV^2]."""
+        """Core width in m^2 [GeV^2], of a generalised peak that on the side of the main tail."""
         return np.asarray(np.exp(self._curve(definition, energy_set, "sigma")(mass)))
 
     def width(self, mass: ArrayLike, definition: str, energy_set: str) -> Array:
@@ -394,6 +233,13 @@ class SignalModel:
         """Selected true candidates per signal event at the Born cross section."""
         return np.asarray(self._curve(definition, energy_set, "efficiency")(mass))
 
+    def uncertainty(self, name: str, mass: ArrayLike, definition: str, energy_set: str) -> Array:
+        """Relative uncertainty of the interpolated ``sigma`` or ``efficiency``, absolute of
+        ``shift`` [widths] and ``alpha``, from the errors of the fitted points."""
+        curve = self._curve(definition, energy_set, name)
+        error = curve.uncertainty(mass)
+        return np.asarray(error / curve(mass) if name == "efficiency" else error)
+
     def template(
         self,
         edges: ArrayLike,
@@ -407,23 +253,76 @@ class SignalModel:
 
         ``width_scale`` stretches sigma, for resolution uncertainties.
         """
-        return np.asarray(
-            crystal_ball(
-                edges,
-                self.mu(mass, definition, energy_set),
-                width_scale * self.sigma(mass, definition, energy_set),
-                TAIL_SIDE[definition] * self.alpha(mass, definition, energy_set),
-                self.n(mass, definition, energy_set),
-            )
+        curves = self._curves(definition, energy_set)
+        second = [curves[name](mass) for name in ("alpha_2", "n_2", "ratio") if name in curves]
+        return peak_fractions(
+            edges,
+            TAIL_SIDE[definition],
+            self.mu(mass, definition, energy_set),
+            width_scale * self.sigma(mass, definition, energy_set),
+            self.alpha(mass, definition, energy_set),
+            self.n(mass, definition, energy_set),
+            *second,
         )
 
+    def combinatorial_template(
+        self,
+        edges: ArrayLike,
+        mass: float,
+        definition: str,
+        energy_set: str,
+        *,
+        region: tuple[float, float],
+        peak: float,
+    ) -> Array | None:
+        """Combinatorial candidates per signal event in each m^2 bin, None where they are fewer
+        than 1 % of the true ones (R0 sec. 7.2.2).
+
+        ``region`` [GeV^2] is the range of the kernel estimate and ``peak`` the true candidates per
+        signal event in the bins, see
+        :class:`~alp_coffea.stats.combinatorial.CombinatorialModel`.
+        """
+        key = (definition, energy_set)
+        if key not in self._others:
+            self._others[key] = CombinatorialModel(
+                [c for c in self.combinatorial if (c.definition, c.energy_set) == key],
+                [fit.mass for fit in self.of(*key)],
+            )
+        return self._others[key].expected(edges, mass, region, peak)
+
+    def __repr__(self) -> str:
+        masses = sorted({fit.mass for fit in self.fits})
+        if not masses:
+            return "SignalModel(empty)"
+        chi2 = [fit.chi2 / fit.ndf for fit in self.fits]
+        first = (
+            f"SignalModel: {len(self.fits)} peaks at {len(masses)} masses from {masses[0]:g} to "
+            f"{masses[-1]:g} GeV, chi2/ndf {np.median(chi2):.2f} (median), "
+            f"{len(self.outliers)} with p < {OUTLIER:g} or not converged"
+        )
+        lines = [first]
+        lines += [
+            f"  {fit.mass:g} GeV, {fit.definition}, {fit.energy_set}: "
+            + (f"chi2/ndf = {fit.chi2:.1f}/{fit.ndf}" if fit.converged else "not converged")
+            for fit in self.outliers[:5]
+        ]
+        if len(self.outliers) > 5:
+            lines.append(f"  ... and {len(self.outliers) - 5} more")
+        return "\n".join(lines)
+
     def _repr_html_(self) -> str:
-        return signal_table(self.fits)
+        return signal_table(self.fits, caption=repr(self).splitlines()[0])
 
     def save(self, path: Path) -> None:
         """Write ``signal_model.json``."""
         rows = [{**asdict(fit), "width": fit.width, "p_value": fit.p_value} for fit in self.fits]
-        content = {"format": "alp_coffea signal model 1", "sqrt_s": self.sqrt_s, "fits": rows}
+        content = {
+            "format": "alp_coffea signal model 1",
+            "sqrt_s": self.sqrt_s,
+            "interpolation": self.interpolation,
+            "fits": rows,
+            "combinatorial": [asdict(shape) for shape in self.combinatorial],
+        }
         path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
     @classmethod
@@ -435,4 +334,9 @@ class SignalModel:
             PeakFit(**{key: value for key, value in row.items() if key not in derived})
             for row in content["fits"]
         )
-        return cls(fits, content["sqrt_s"])
+        return cls(
+            fits,
+            content["sqrt_s"],
+            content.get("interpolation", "spline"),
+            from_json(content.get("combinatorial", ())),
+        )

@@ -35,11 +35,18 @@ class ToySource:
     masses
         By (definition, energy set): signed roots (n, 3) [GeV] of the candidates, NaN for events
         outside the energy set. Row i is the same event in all of them.
+    weights
+        Relative frequencies (n,) of the events, equal by default.
 
-    Raises ModelError when the arrays do not have one shape (n, 3).
+    Raises ModelError when the arrays do not have one shape (n, 3), or for negative weights.
     """
 
-    def __init__(self, edges: Array, masses: Mapping[tuple[str, str], ArrayLike]) -> None:
+    def __init__(
+        self,
+        edges: Array,
+        masses: Mapping[tuple[str, str], ArrayLike],
+        weights: ArrayLike | None = None,
+    ) -> None:
         self.edges = np.asarray(edges, float)
         shapes = {key: np.shape(values) for key, values in masses.items()}
         if len(set(shapes.values())) != 1 or any(len(s) != 2 or s[1] != 3 for s in shapes.values()):
@@ -47,6 +54,15 @@ class ToySource:
         # one more bin takes what lies outside and events that are not in the set
         self._bins = {key: self._fine_bins(np.asarray(v, float)) for key, v in masses.items()}
         (self.size,) = {shape[0] for shape in shapes.values()}
+        self._cumulative: Array | None = None
+        self._weights = np.ones(self.size) if weights is None else np.asarray(weights, float)
+        if self._weights.shape != (self.size,) or not np.all(self._weights >= 0):
+            raise ModelError(
+                f"toys: {self._weights.shape} weights for {self.size} events; one per event and "
+                "none negative is needed"
+            )
+        if np.ptp(self._weights) > 0:
+            self._cumulative = np.cumsum(self._weights / self._weights.sum())
 
     def _fine_bins(self, masses: Array) -> NDArray[np.int32]:
         nbins = len(self.edges) - 1
@@ -56,7 +72,12 @@ class ToySource:
 
     def draw(self, generator: np.random.Generator, mean: float) -> Spectra:
         """Spectra of one toy: a Poisson number of events around ``mean``, with replacement."""
-        events = generator.integers(self.size, size=generator.poisson(mean))
+        number = generator.poisson(mean)
+        if self._cumulative is None:
+            events = generator.integers(self.size, size=number)
+        else:
+            events = np.searchsorted(self._cumulative, generator.random(number), side="right")
+            events = np.minimum(events, self.size - 1)
         nbins = len(self.edges) - 1
         contents = {
             key: np.bincount(bins[events].ravel(), minlength=nbins + 1)[:nbins].astype(float)
@@ -65,10 +86,11 @@ class ToySource:
         return Spectra(self.edges, contents)
 
     def spectra(self, scale: float = 1.0) -> Spectra:
-        """All events, times a scale factor: the parent that toys are drawn from."""
+        """All events with their weights, times a scale factor: the parent of the toys."""
         nbins = len(self.edges) - 1
+        each = np.repeat(scale * self._weights, 3)
         contents: dict[tuple[str, str], Array] = {
-            key: scale * np.bincount(bins.ravel(), minlength=nbins + 1)[:nbins].astype(float)
+            key: np.bincount(bins.ravel(), each, minlength=nbins + 1)[:nbins].astype(float)
             for key, bins in self._bins.items()
         }
         return Spectra(self.edges, contents)

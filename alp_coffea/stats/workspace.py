@@ -1,7 +1,8 @@
 """One pyhf workspace per mass hypothesis: the single definition of the statistical model.
 
-Signal: the interpolated peak, scaled by the cross section (the parameter of interest, in units
-of ``Point.unit``), with Gaussian-constrained yield (one nuisance per source) and width.
+Signal: the interpolated peak and, where they matter, the other candidates of signal events,
+scaled by the cross section (the parameter of interest, in units of ``Point.unit``), with
+Gaussian-constrained yield (one nuisance per source) and width.
 Background: the Bernstein polynomials in m^2, one sample with its own non-negative factor each.
 """
 
@@ -52,6 +53,7 @@ def build_point(
     luminosity: float,
     nuisances: NuisanceSizes,
     free_coefficients: bool = False,
+    region: tuple[float, float] | None = None,
 ) -> Point:
     """Workspace of one mass hypothesis.
 
@@ -63,6 +65,9 @@ def build_point(
         Integrated luminosity of the observed events [1/pb].
     free_coefficients
         Let the Bernstein coefficients be negative: any polynomial of the order.
+    region
+        Range [GeV^2] of the estimate of the signal's combinatorial candidates, by default the
+        window; the same for all windows of one mass makes it once.
 
     Raises
     ------
@@ -82,6 +87,16 @@ def build_point(
         return model.template(window.edges, mass, definition, energy_set, width_scale=width_scale)
 
     nominal = peak()
+    others = model.combinatorial_template(
+        window.edges,
+        mass,
+        definition,
+        energy_set,
+        region=region or (float(window.edges[0]), float(window.edges[-1])),
+        peak=efficiency * float(nominal.sum()),
+    )
+    # in units of the peak's candidates, wherever they are
+    beside = 0.0 if others is None else others / efficiency
     unit = _unit(nominal, observed, efficiency * luminosity)
     signal_yield = luminosity * efficiency * unit
     signal_modifiers: list[dict[str, Any]] = [
@@ -91,14 +106,14 @@ def build_point(
     if nuisances.width > 0:
         low, high = peak(1 - nuisances.width), peak(1 + nuisances.width)
         data = {
-            "lo_data": signal_yield * low,
-            "hi_data": signal_yield * high,
+            "lo_data": signal_yield * (low + beside),
+            "hi_data": signal_yield * (high + beside),
         }
         signal_modifiers.append({"name": nuisances.width_source, "type": "histosys", "data": data})
     samples = [
         {
             "name": "signal",
-            "data": signal_yield * nominal,
+            "data": signal_yield * (nominal + beside),
             "modifiers": signal_modifiers,
         }
     ]

@@ -82,3 +82,44 @@ def test_what_is_no_scan_is_refused(tmp_path: Path, content: str) -> None:
 def test_a_row_without_a_fit_cannot_be_drawn() -> None:
     with pytest.raises(ModelError, match="mass 1 GeV has no fit: blinded"):
         window_fit(result(status="blinded").rows[0], {"channels": []}, synthetic=True)
+
+
+def test_slices_by_mass() -> None:
+    scan = result()
+    assert scan.between(2.0, 4.0)["mass"].tolist() == [2, 3, 4]
+    assert scan.between(2.0, 4.0).synthetic
+    assert len(scan.between(20.0, 40.0)) == 0
+
+
+def test_parquet_holds_the_same_columns(tmp_path: Path) -> None:
+    scan = result(sigma_obs=0.5, background_order=4, note="")
+    scan.save_parquet(tmp_path / "scan.parquet")
+    again = ScanResult.load_parquet(tmp_path / "scan.parquet")
+    assert again == scan
+    (tmp_path / "other.parquet").write_text("no", "utf-8")
+    with pytest.raises(UnreadableFileError, match="not a readable scan in parquet"):
+        ScanResult.load_parquet(tmp_path / "other.parquet")
+
+
+def test_comparison_interpolates_the_other_scan() -> None:
+    ours = result(sigma_exp=2.0, sigma_obs=1.0, g_exp=1e-3)
+    rows = []
+    for mass, sigma in ((0.5, 1.0), (4.5, 4.0)):
+        row: dict[str, Any] = dict.fromkeys(COLUMNS)
+        rows.append(row | {"mass": mass, "sigma_exp": sigma, "z_local": 0.5, "status": "ok"})
+    found = ours.compared(ScanResult(tuple(rows), 10.58))
+    assert [row.mass for row in found] == [1, 2, 3, 4]  # the other ends at 4.5
+    # half-way in mass is the geometric mean of 1 and 4
+    middle = ours.between(2.5, 2.5).compared(ScanResult(tuple(rows), 10.58))
+    assert middle == []
+    assert found[0].sigma_exp == pytest.approx(2.0 / 4 ** (0.5 / 4))
+    assert np.isnan(found[0].sigma_obs)
+    assert found[3].z_change == pytest.approx(2.0)
+    assert ours.compared(ScanResult((), 10.58)) == []
+
+
+def test_health_in_text_and_html() -> None:
+    scan = result(gof_p=0.002, spurious_z=-0.8)
+    for text in (repr(scan), scan._repr_html_()):
+        assert "goodness of fit: 100.0% of p below 0.01, smallest 0.002" in text
+        assert "spurious signal above 0.5 standard errors at 7 masses, largest 0.80" in text

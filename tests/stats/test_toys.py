@@ -109,3 +109,16 @@ def test_a_toy_is_the_same_whatever_their_number() -> None:
 def test_wrong_shapes_are_named() -> None:
     with pytest.raises(ModelError, match=r"one shape \(n, 3\)"):
         ToySource(EDGES, {("diphoton", "low_mass"): np.zeros((4, 2))})
+
+
+def test_weighted_events_are_drawn_in_proportion() -> None:
+    edges = np.linspace(0, 4, 5)
+    masses = np.array([[0.5] * 3, [1.5] * 3, [2.5] * 3])
+    source = ToySource(edges, {("diphoton", "low_mass"): masses}, weights=[1.0, 0.0, 3.0])
+    drawn = source.draw(np.random.default_rng(1), 40_000)["diphoton", "low_mass"]
+    assert drawn[1] == 0
+    assert drawn[0] / 3 == pytest.approx(10_000, abs=4 * 100)
+    assert drawn[2] / 3 == pytest.approx(30_000, abs=4 * 174)
+    assert source.spectra(2.0)["diphoton", "low_mass"].tolist() == [6, 0, 18, 0]
+    with pytest.raises(ModelError, match="none negative"):
+        ToySource(edges, {("diphoton", "low_mass"): masses}, weights=[1.0, -1.0, 3.0])
