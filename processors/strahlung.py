@@ -181,19 +181,20 @@ class Strahlung(ProcessorABC):
         self.loose_selection(loose, weight, cutflow, fill)
 
         acceptances = self.acceptances()
-        final = loose.narrowed(acceptances["all"])
-        in_theta = loose.narrowed(acceptances["cluster_n_hits"]).event
+        in_theta = loose.narrowed(acceptances["cluster_n_hits"])
+        final = in_theta.narrowed(acceptances["all"])
         flows = {}
         for energy_set in ENERGY_SETS:
             selection = flows[energy_set] = Selection(cutflow, energy_set, weight=weight)
             selection.choose("three_photons", loose.event)
-            selection.choose("photon_theta", in_theta)
+            selection.choose("photon_theta", in_theta.event)
             selection.choose("cluster_n_hits", final.event)
             for cut, passed in self.final_cuts(final, energy_set, clean).items():
                 selection.cut(cut, passed)
+        least = min(ENERGY_SETS.values())
         relaxed = {
-            cut: loose.narrowed(replace(acceptances[cut], energy_min=min(ENERGY_SETS.values())))
-            for cut in ("photon_theta", "cluster_n_hits")
+            cut: wider.narrowed(replace(acceptances[cut], energy_min=least))
+            for cut, wider in (("photon_theta", loose), ("cluster_n_hits", in_theta))
         }
         self.fill_variables(fill, final, flows, relaxed, clean, weight)
         self.fill_sideband(fill, final, flows)
