@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import alp_coffea
 from alp_coffea.check_command import add_check, check_command
 from alp_coffea.compare_command import add_compare, compare_command
+from alp_coffea.cutflow_command import add_cutflow, cutflow_command
 from alp_coffea.dry_run import dry_run
 from alp_coffea.errors import AlpCoffeaError, ConfigurationError, suggest
 from alp_coffea.export_command import add_export, export_command
 from alp_coffea.file_commands import add_convert, add_inspect, convert_command, inspect_command
 from alp_coffea.optimise_command import add_optimise, optimise_command
+from alp_coffea.scan_command import add_plot, add_scan, plot_command, scan_command
 
 if TYPE_CHECKING:
     from alp_coffea.execution.clusters import Cluster
@@ -104,8 +106,11 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     add_convert(command("convert", convert_command, "Make canonical files of basf2's layouts."))
     add_inspect(command("inspect", inspect_command, "Show what is in ROOT and parquet files."))
     add_optimise(command("optimise", optimise_command, "Where the cuts should be, from a run."))
+    add_cutflow(command("cutflow", cutflow_command, "What every cut leaves, from a run."))
     add_compare(command("compare", compare_command, "Data against simulation, from a run."))
     add_export(command("export", export_command, "Results as HEPData, ROOT or CSV, from a run."))
+    add_scan(command("scan", scan_command, "Limits once more, from the histograms of a run."))
+    add_plot(command("plot", plot_command, "Figures and report once more, from a run."))
     return parser, commands
 
 
@@ -329,6 +334,13 @@ def _summary(run: Run, stages: Sequence[str]) -> int:
         console.print(f"[red]not read:[/red] {row['path']}: {row['reason']}")
     if len(lost) > _NAMED:
         console.print(f"[red]not read:[/red] {len(lost) - _NAMED} more files, see the manifest")
+    truncated = [r for r in run.ledger if (r["conversion"] or {}).get("truncated_events")]
+    if truncated:
+        events = sum(row["conversion"]["truncated_events"] for row in truncated)
+        console.print(
+            f"[yellow]{events:,} events of {len(truncated)} files[/yellow] have truncated lists "
+            "(maxCandidates) or candidates left out; the manifest says where"
+        )
     remarks = [row for row in run.samples.values() if row["note"]]
     for row in remarks[:_REMARKS]:
         console.print(f"[yellow]{row['name']}:[/yellow] {row['note']}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -77,6 +78,29 @@ def test_a_run_without_grids_says_what_to_do(
     save_histograms({"ggg/mass": processed.histograms["ggg/mass"]}, tmp_path / "histograms.zip")
     assert main(["optimise", str(tmp_path)]) != 0
     assert "option 'optimisation: true'" in capsys.readouterr().err
+
+
+def test_cutflow_prints_every_format(processed: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["cutflow", str(processed.folder), "--sample", "ggg", "--flow", "high_mass"]
+    shown = {}
+    for style in ("table", "csv", "html", "latex"):
+        assert main([*command, "--format", style]) == 0
+        shown[style] = capsys.readouterr().out
+    title, header, *lines = shown["csv"].splitlines()
+    assert title == "# ggg, high_mass"
+    rows = list(csv.DictReader([header, *lines]))
+    steps = processed.cutflow["ggg"].steps("high_mass")
+    assert [(row["cut"], int(row["events"])) for row in rows if row["cut"]] == [
+        (step.cut, step.events) for step in steps
+    ]
+    assert f"{steps[-1].events:,}" in shown["table"]
+    assert shown["html"].count("<tr>") == len(steps) + 1
+    assert r"\begin{tabular}" in shown["latex"]
+    assert main([*command[:2], "--format", "csv"]) == 0
+    titles = [line for line in capsys.readouterr().out.splitlines() if line.startswith("# ")]
+    assert len(titles) == 3 * len(processed.samples)
+    assert main([*command[:2], "--flow", "high_mas"]) != 0
+    assert "no flow 'high_mas'; did you mean 'high_mass'?" in capsys.readouterr().err
 
 
 def test_compare_prints_yields_and_agreement(
