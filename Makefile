@@ -8,13 +8,11 @@ export OPENBLAS_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 
 # A part of the fast tests that meets every library: what lowest and newest versions are tried on
-REPRESENTATIVE := tests/test_pipeline.py tests/test_foreign_run.py tests/test_blinding_runs.py \
-  tests/test_export.py tests/test_cli.py tests/test_strahlung.py tests/events/test_schema.py \
-  tests/events/test_corrections.py tests/events/test_reading.py tests/execution/test_faults.py \
-  tests/execution/test_encoding.py tests/execution/test_checkpoints.py \
-  tests/physics/test_kernels.py tests/simulation/test_lhe.py tests/stats/test_engine_pyhf.py \
-  tests/stats/test_signal_model.py tests/stats/test_workspace.py tests/plots/test_fits.py \
-  tests/plots/test_limits.py tests/plots/test_spectra.py tests/plots/test_style.py
+REPRESENTATIVE := tests/test_pipeline.py tests/test_foreign_run.py tests/test_export.py \
+  tests/test_cli.py tests/events/test_schema.py tests/events/test_corrections.py \
+  tests/execution/test_faults.py tests/execution/test_encoding.py tests/physics/test_kernels.py \
+  tests/simulation/test_lhe.py tests/stats/test_signal_model.py tests/stats/test_workspace.py \
+  tests/plots/test_fits.py tests/plots/test_limits.py
 
 .PHONY: help demo test test-slow test-lowest test-newest docs lint bench clean
 
@@ -52,7 +50,7 @@ test-lowest:
 	$(LOWEST)/bin/python -m pip install --quiet -r requirements/lowest.txt
 	$(LOWEST)/bin/python -m pip install --quiet --no-deps --editable .
 	NUMBA_CACHE_DIR=$(abspath $(LOWEST))/numba \
-	  $(LOWEST)/bin/python -m pytest -n 2 --dist worksteal $(REPRESENTATIVE)
+	  $(LOWEST)/bin/python -m pytest -n 2 --dist worksteal --durations=10 $(REPRESENTATIVE)
 
 test-newest:
 	.ci/wheel "$(PYTHON)" $(REPRESENTATIVE)
