@@ -85,7 +85,8 @@ class Simulate(Model):
     of a Poisson distribution with ``poisson``. Without ``cuts`` the process's defaults hold.
     ``detector`` is the name of documented settings, or values to change: ``{base: run1,
     calorimeter: {efficiency: 0.97}}``. With ``lost_tracks: weight`` every track is lost and the
-    event weight has the probability of that.
+    event weight has the probability of that; with ``conversions: weight`` exactly one photon
+    converts to two tracks.
     """
 
     process: str
@@ -96,6 +97,7 @@ class Simulate(Model):
     isr: bool = True
     detector: str | dict[str, Any] = "phase2-2018"
     lost_tracks: Literal["simulate", "weight"] = "simulate"
+    conversions: Literal["simulate", "weight"] = "simulate"
     cuts: GeneratorCuts = GeneratorCuts()
 
     @model_validator(mode="after")

@@ -169,6 +169,7 @@ def _make(
         seed=how.seed + seed,
         detector=Detector.parse(how.detector),
         lost_tracks=how.lost_tracks,
+        conversions=how.conversions,
         experiment=_EXPERIMENT,
         production=number,
         kind="data" if sample.kind == "data" else "mc",

@@ -48,6 +48,13 @@ TRACK_FIELDS = (
     "clusterE",
     "clusterTiming",
     "clusterErrorTiming",
+    "d0",
+    "z0",
+    "clusterTheta",
+    "clusterPhi",
+    "helixExtTheta",
+    "helixExtPhi",
+    "clusterTrackMatch",
 )
 
 

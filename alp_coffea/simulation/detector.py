@@ -44,6 +44,9 @@ from alp_coffea.simulation.settings import Detector
 #: ``simulate``: each track is lost with the probability of the settings; ``weight``: all tracks
 #: of charged generated particles are lost and the event gets that probability per track as weight
 LostTracks = Literal["simulate", "weight"]
+#: ``simulate``: each photon converts with the probability of the settings; ``weight``: exactly one
+#: photon of every event converts where tracks are found, and the event gets that probability
+Conversions = Literal["simulate", "weight"]
 
 #: columns of the cluster array; truth is the row of the generated particle, -1 for none
 CLUSTER_COLUMNS: Final = (
@@ -76,10 +79,19 @@ TRACK_COLUMNS: Final = (
     "truth",
     "clusterTiming",
     "clusterErrorTiming",
+    "d0",
+    "z0",
+    "clusterTheta",
+    "clusterPhi",
+    "helixExtTheta",
+    "helixExtPhi",
+    "clusterTrackMatch",
 )
 _TRACK_CLUSTER: Final = 10
 _TRACK_TRUTH: Final = 11
 _TRACK_TIME: Final = 12
+_TRACK_DIRECTION: Final = 16
+_TRACK_MATCH: Final = 20
 
 #: deposits and tracks an event can hold
 _MAX_DEPOSITS: Final = 96
@@ -118,6 +130,7 @@ def detect(
     detector: Detector,
     purpose: str = "",
     lost_tracks: LostTracks = "simulate",
+    conversions: Conversions = "simulate",
 ) -> DetectedEvents:
     """Detector response of events.
 
@@ -133,12 +146,18 @@ def detect(
         Random streams: seed, number of the first event in the sample, and the sample's name.
     lost_tracks
         Whether lost tracks are simulated or a weight, see :data:`LostTracks`.
+    conversions
+        Whether photon conversions are simulated or a weight, see :data:`Conversions`.
 
-    Raises ConfigurationError for another ``lost_tracks``.
+    Raises ConfigurationError for another ``lost_tracks`` or ``conversions``.
     """
     if lost_tracks not in ("simulate", "weight"):
         raise ConfigurationError(
             f"detect: lost_tracks = '{lost_tracks}' must be 'simulate' or 'weight'"
+        )
+    if conversions not in ("simulate", "weight"):
+        raise ConfigurationError(
+            f"detect: conversions = '{conversions}' must be 'simulate' or 'weight'"
         )
     constants = detector.constants()
     events = offsets.size - 1
@@ -155,6 +174,7 @@ def detect(
         first,
         beams.to_lab_matrix,
         lost_tracks == "weight",
+        conversions == "weight",
         constants,
         clusters,
         tracks,
@@ -168,7 +188,7 @@ def detect(
 
 @njit(cache=True)
 def _detect(  # type: ignore[no-untyped-def]
-    p4, pdg, stable, offsets, key, first, matrix, by_weight, constants,
+    p4, pdg, stable, offsets, key, first, matrix, by_weight, convert_one, constants,
     clusters, tracks, counts, weight,
 ):  # fmt: skip
     d = constants[0]
@@ -185,6 +205,9 @@ def _detect(  # type: ignore[no-untyped-def]
             d.background_occupancy_spread * normal_draw(state)
             - 0.5 * d.background_occupancy_spread**2
         )
+        chosen = np.int64(-1)
+        if convert_one:
+            chosen, weight[event] = _choose(state, pdg, stable, offsets, event, d)
         # not literals: numba would compile every callee twice
         count = np.int64(0)
         found = np.int64(0)
@@ -202,8 +225,13 @@ def _detect(  # type: ignore[no-untyped-def]
             code = abs(pdg[i])
             truth = i - offsets[event]
             if code == PHOTON:
+                fate = draw(state)
+                if convert_one:
+                    # the chosen photon converts, the others do not
+                    tracked = d.conversion_tracked
+                    fate = tracked * fate if i == chosen else tracked + (1.0 - tracked) * fate
                 count, found = _photon(
-                    state, e, theta, phi, truth, deposits, count, track, impact, found, d
+                    state, fate, e, theta, phi, truth, deposits, count, track, impact, found, d
                 )
             elif code in (ELECTRON, MUON):
                 p = math.sqrt(px * px + py * py + pz * pz)
@@ -230,6 +258,13 @@ def _detect(  # type: ignore[no-untyped-def]
             error = time_resolution(track[k, _TRACK_CLUSTER], occupancy, d)
             track[k, _TRACK_TIME] = error * normal_draw(state)
             track[k, _TRACK_TIME + 1] = _GAUSS_99 * error
+            energy = track[k, _TRACK_CLUSTER]
+            track[k, _TRACK_MATCH] = 0.0 if math.isnan(energy) else 1.0
+            sigma = angle_resolution(energy, d)
+            for j in range(_TRACK_DIRECTION, _TRACK_DIRECTION + 2):
+                track[k, j] += sigma * normal_draw(state)
+            track[k, _TRACK_DIRECTION + 1] = wrap(track[k, _TRACK_DIRECTION + 1])
+            tracker.extrapolate(track[k], d)
             for column in range(track.shape[1]):
                 tracks[column, track_total + k] = track[k, column]
         track_total += found
@@ -255,17 +290,16 @@ def _add(state, deposits, count, energy, theta, phi, truth, track, d):  # type: 
 
 @njit(cache=True)
 def _photon(  # type: ignore[no-untyped-def]
-    state, energy, theta, phi, truth, deposits, count, track, impact, found, d
+    state, fate, energy, theta, phi, truth, deposits, count, track, impact, found, d
 ):
     """A photon showers, converts before or behind the tracker, splits or is lost."""
-    fate = draw(state)
     if fate < d.conversion_tracked:
         share = draw(state)
-        # in the beam pipe or the vertex detector: the pair points back to the interaction
+        radius = _conversion_radius(fate / d.conversion_tracked, d)
         for part in range(2):
             e = energy * (share if part == 0 else 1.0 - share)
             count, found = _charged(
-                state, e, e, theta, phi, 2.0 * part - 1.0, np.int64(ELECTRON), truth, 0.0,
+                state, e, e, theta, phi, 2.0 * part - 1.0, np.int64(ELECTRON), truth, radius,
                 np.bool_(False),
                 deposits, count, track, impact, found, d,
             )  # fmt: skip
@@ -302,6 +336,35 @@ def _photon(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _choose(state, pdg, stable, offsets, event, d):  # type: ignore[no-untyped-def]
+    """One photon of the event at random, and the probability that exactly one converts."""
+    photons = 0
+    for i in range(offsets[event], offsets[event + 1]):
+        if stable[i] and pdg[i] == PHOTON:
+            photons += 1
+    remaining = int(photons * draw(state))
+    chosen = -1
+    for i in range(offsets[event], offsets[event + 1]):
+        if stable[i] and pdg[i] == PHOTON:
+            if remaining == 0:
+                chosen = i
+            remaining -= 1
+    if photons == 0:
+        return chosen, 0.0
+    tracked = d.conversion_tracked
+    return chosen, photons * tracked * (1.0 - tracked) ** (photons - 1)
+
+
+@njit(cache=True)
+def _conversion_radius(u, d):  # type: ignore[no-untyped-def]
+    """Radius [cm] of a conversion in the beam pipe or the vertex detector; u uniform in (0, 1)."""
+    if u < d.conversion_pipe:
+        return d.conversion_pipe_radius
+    u = (u - d.conversion_pipe) / (1.0 - d.conversion_pipe)
+    return d.conversion_vertex_min + u * (d.conversion_vertex_max - d.conversion_vertex_min)
+
+
+@njit(cache=True)
 def _charged(  # type: ignore[no-untyped-def]
     state, energy, p, theta, phi, charge, code, truth, radius, lost,
     deposits, count, track, impact, found, d,
@@ -311,10 +374,11 @@ def _charged(  # type: ignore[no-untyped-def]
     index = -1
     if tracker.in_acceptance(theta, pt, d) and not lost and draw(state) >= d.track_loss:
         index = found
-        tracker.measure(state, track[index], p, theta, phi, charge, code, d)
+        tracker.measure(state, track[index], p, theta, phi, charge, code, radius, d)
         track[index, 4] = wrap(track[index, 4])
         track[index, _TRACK_CLUSTER] = math.nan
         track[index, _TRACK_TRUTH] = truth
+        track[index, _TRACK_DIRECTION] = track[index, _TRACK_DIRECTION + 1] = math.nan
         impact[index, 0] = math.nan
         found += 1
     front = tracker.calorimeter_radius(theta, d)
@@ -344,7 +408,10 @@ def _reconstruct(  # type: ignore[no-untyped-def]
     if energy < d.energy_threshold:
         return 0
     if deposit[TRACK] >= 0.0:
-        track[int(deposit[TRACK]), _TRACK_CLUSTER] = energy
+        matched = int(deposit[TRACK])
+        track[matched, _TRACK_CLUSTER] = energy
+        track[matched, _TRACK_DIRECTION] = deposit[THETA]
+        track[matched, _TRACK_DIRECTION + 1] = deposit[PHI]
         return 0
     sigma = angle_resolution(true, d)
     theta = deposit[THETA] + sigma * normal_draw(state)

@@ -14,7 +14,7 @@ from alp_coffea.errors import ConfigurationError
 from alp_coffea.physics.beams import SUPERKEKB, Beams
 from alp_coffea.rng import purpose_key, uniforms
 from alp_coffea.simulation.columns import Particles, Table, build
-from alp_coffea.simulation.detector import LostTracks, detect
+from alp_coffea.simulation.detector import Conversions, LostTracks, detect
 from alp_coffea.simulation.foreign import CandidatesWriter, EventTreesWriter
 from alp_coffea.simulation.generator import (
     cross_section_with_cuts,
@@ -70,6 +70,7 @@ class _Output:
     beams: Beams
     detector: Detector
     lost_tracks: LostTracks
+    conversions: Conversions
     experiment: int
     run: int
     production: int
@@ -96,6 +97,7 @@ def write_sample(
     frame: Frame | None = None,
     sqrt_s_min: float | None = None,
     lost_tracks: LostTracks = "simulate",
+    conversions: Conversions = "simulate",
     experiment: int = 0,
     run: int = 1,
     production: int = 0,
@@ -121,6 +123,10 @@ def write_sample(
         ``"simulate"``: each track of the generated charged particles is lost with the probability
         of the settings; ``"weight"``: all are lost and the event weight has that probability per
         track (R0 section 4.3.2).
+    conversions
+        ``"simulate"``: photons convert with the probability of the settings; ``"weight"``: in
+        every event exactly one converts where its tracks are found, and the event weight has the
+        probability of that.
     experiment, run, production
         Identity of the events. Simulated events are numbered within one run; pseudo-data
         (``kind="data"``) start a new run every 1000 events and carry no truth. Pseudo-data have no
@@ -139,8 +145,8 @@ def write_sample(
     """
     purpose = process if mass is None else f"{process} {float(mass)!r}"
     output = _Output(
-        Path(path), seed, purpose, beams, _detector(detector), lost_tracks, experiment, run,
-        production, kind, layout, container, progress,
+        Path(path), seed, purpose, beams, _detector(detector), lost_tracks, conversions,
+        experiment, run, production, kind, layout, container, progress,
     )  # fmt: skip
     cuts = generation_cuts(
         process,
@@ -183,6 +189,7 @@ def write_lhe_sample(
     beams: Beams = SUPERKEKB,
     detector: Detector | str = "phase2-2018",
     lost_tracks: LostTracks = "simulate",
+    conversions: Conversions = "simulate",
     experiment: int = 0,
     run: int = 1,
     production: int = 0,
@@ -200,8 +207,8 @@ def write_lhe_sample(
     :func:`write_sample`.
     """
     output = _Output(
-        Path(path), seed, "lhe", beams, _detector(detector), lost_tracks, experiment, run,
-        production, kind, layout, container, progress,
+        Path(path), seed, "lhe", beams, _detector(detector), lost_tracks, conversions,
+        experiment, run, production, kind, layout, container, progress,
     )  # fmt: skip
     events = read_lhe(lhe, beams=beams, seed=seed)
 
@@ -249,6 +256,7 @@ def _write(
                     detector=output.detector,
                     purpose=output.purpose,
                     lost_tracks=output.lost_tracks,
+                    conversions=output.conversions,
                 )
                 event = _identity(output, first, weight.size)
                 event["weight"] = weight * detected.weight
@@ -268,6 +276,7 @@ def _write(
                 "beams": asdict(output.beams),
                 "detector": output.detector.model_dump(),
                 "lost_tracks": output.lost_tracks,
+                "conversions": output.conversions,
             }
             writer.finish(metadata, digest.hexdigest())
         partial.replace(output.path)
@@ -294,6 +303,7 @@ def _writer(output: _Output) -> Writer:
         ("layout", output.layout, get_args(Layout)),
         ("container", output.container, get_args(Container)),
         ("lost_tracks", output.lost_tracks, get_args(LostTracks)),
+        ("conversions", output.conversions, get_args(Conversions)),
     ):
         if value not in allowed:
             raise ConfigurationError(

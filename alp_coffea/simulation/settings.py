@@ -84,6 +84,26 @@ class Calorimeter(_Settings):
         description="probability to convert where both tracks can be found. Calibrated, within "
         "the guess of 1-3 %, to the published loose efficiencies (R0 table 5.1)",
     )
+    conversion_pipe: float = Field(
+        default=0.25,
+        ge=0,
+        le=1,
+        description="share of those in the beam pipe. Independent: guess, its radiation length "
+        "over that of everything before the drift chamber",
+    )
+    conversion_pipe_radius: float = Field(
+        default=1.1, gt=0, description="radius of the beam pipe. Independent: design, 10-12 mm"
+    )
+    conversion_vertex_min: float = Field(
+        default=1.4,
+        gt=0,
+        description="radius where the others start, uniform. Independent: first pixel layer",
+    )
+    conversion_vertex_max: float = Field(
+        default=16.0,
+        gt=0,
+        description="radius where they end. Independent: inner wall of the drift chamber",
+    )
     conversion_untracked: float = Field(
         default=0.003,
         ge=0,

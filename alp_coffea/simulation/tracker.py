@@ -7,11 +7,14 @@ from typing import Final
 
 from numba import njit
 
+from alp_coffea.simulation.calorimeter import wrap
 from alp_coffea.simulation.constants import ELECTRON, MUON
 from alp_coffea.simulation.draws import draw, normal_draw
 
 #: bending radius [cm] = pT [GeV] / (this * field [T])
 _CURVATURE: Final = 0.00299792458
+#: columns of a track that :func:`measure` and :func:`extrapolate` fill besides the first ten
+D0, Z0, EXT_THETA, EXT_PHI = 14, 15, 18, 19
 
 
 @njit(cache=True)
@@ -52,8 +55,26 @@ def score(state, right, d):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def measure(state, track, p, theta, phi, charge, code, d):  # type: ignore[no-untyped-def]
-    """Fill ``track`` with measured charge, p, pt, theta, phi, dr, dz, hits and scores."""
+def perigee(pt, theta, charge, radius, field):  # type: ignore[no-untyped-def]
+    """Turn of phi [rad], d0 and z0 [cm] at the point closest to the axis.
+
+    Of a charge that starts radially at ``radius``: its circle passes the axis at the distance
+    sqrt(R^2 + rho^2) - rho. d0 has the sign of the angular momentum about z, as basf2's helix.
+    """
+    if radius == 0.0:
+        return 0.0, 0.0, 0.0
+    bending = pt / (_CURVATURE * field)
+    turn = math.atan2(radius, bending)
+    distance = radius * radius / (math.hypot(radius, bending) + bending)
+    return charge * turn, charge * distance, (radius - bending * turn) / math.tan(theta)
+
+
+@njit(cache=True)
+def measure(state, track, p, theta, phi, charge, code, radius, d):  # type: ignore[no-untyped-def]
+    """Fill ``track`` with measured charge, p, pt, theta, phi, dr, dz, hits, scores, d0 and z0.
+
+    The particle starts at ``radius`` [cm] and moves away from the axis there.
+    """
     sine = math.sin(theta)
     pt = p * sine
     relative = math.hypot(d.track_momentum_curvature * pt, d.track_momentum_scattering)
@@ -65,15 +86,33 @@ def measure(state, track, p, theta, phi, charge, code, d):  # type: ignore[no-un
     track[1] = measured_pt / math.sin(polar)
     track[2] = measured_pt
     track[3] = polar
-    track[4] = phi + d.track_angle * normal_draw(state)
-    track[5] = abs(math.hypot(d.track_impact_transverse, scattering) * normal_draw(state))
-    track[6] = math.hypot(d.track_impact_longitudinal, scattering) * normal_draw(state)
+    turn, d0, z0 = perigee(pt, theta, charge, radius, d.track_field)
+    track[4] = phi + turn + d.track_angle * normal_draw(state)
+    d0 += math.hypot(d.track_impact_transverse, scattering) * normal_draw(state)
+    z0 += math.hypot(d.track_impact_longitudinal, scattering) * normal_draw(state)
+    track[5] = abs(d0)
+    track[6] = z0
+    track[D0] = d0
+    track[Z0] = z0
     # layers crossed before the track leaves through an end plate
     fraction = calorimeter_radius(theta, d) / d.barrel_radius
     fraction *= d.track_layers_efficiency + (1.0 - d.track_layers_efficiency) * draw(state)
     track[7] = max(1.0, math.floor(d.track_layers * fraction))
     track[8] = score(state, code == ELECTRON, d)
     track[9] = score(state, code == MUON, d)
+
+
+@njit(cache=True)
+def extrapolate(track, d):  # type: ignore[no-untyped-def]
+    """Angles at the calorimeter from the measured track; NaN if it curls up before."""
+    theta = track[3]
+    track[EXT_THETA] = track[EXT_PHI] = math.nan
+    if not 0.0 < theta < math.pi:
+        return
+    turn = bend(track[2], track[0], calorimeter_radius(theta, d), 0.0, d.track_field)
+    if not math.isnan(turn):
+        track[EXT_THETA] = theta
+        track[EXT_PHI] = wrap(track[4] + turn)
 
 
 @njit(cache=True)
