@@ -1,0 +1,184 @@
+"""Photon energy resolution from e+e- -> mu+ mu- gamma by a convolution fit (R0 sec. 8.3.2).
+
+What data show is E - p_recoil = (E - E_true) - (p_recoil - E_true) (eq. 8.7). The second part, of
+radiation and tracking, is a template; the first is a Crystal Ball whose convolution with the
+template is fitted. Energies in GeV.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import hist
+import numpy as np
+from iminuit import Minuit
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import nnls
+
+from alp_coffea.errors import InputError, PhysicsError
+from alp_coffea.physics.photon_covariance import EnergyResolution
+from alp_coffea.stats.shapes import crystal_ball
+
+Array = NDArray[np.float64]
+
+#: A bin of p_recoil with fewer events is not fitted.
+MINIMUM_EVENTS = 200
+
+
+@dataclass(frozen=True)
+class ResolutionFit:
+    """Crystal Ball of E - E_true in one bin of p_recoil; all in GeV but ``alpha`` and ``n``.
+
+    ``energy`` is the middle of the bin; ``converged`` says whether the minimum is one.
+    """
+
+    energy: float
+    mu: float
+    mu_error: float
+    sigma: float
+    sigma_error: float
+    alpha: float
+    n: float
+    chi2: float
+    ndf: int
+    converged: bool
+
+
+def unfold(
+    edges: ArrayLike, counts: ArrayLike, energy: float, smearing: ArrayLike | None = None
+) -> ResolutionFit:
+    """Fit a Crystal Ball, convoluted with a smearing, to differences of energies.
+
+    Parameters
+    ----------
+    edges
+        Of uniform bins of E - p_recoil [GeV], (n + 1,).
+    counts
+        Events, or effective numbers of them, (n,).
+    energy
+        What the bin stands for [GeV].
+    smearing
+        Distribution of p_recoil - E_true in the same bins (n,), of any normalisation. None for no
+        smearing: the fit of E - E_true itself, or what is found without unfolding.
+
+    Raises
+    ------
+    PhysicsError
+        For bins that are not uniform or not symmetric around zero, or arrays of other shapes.
+    InputError
+        For fewer than 200 events, or an empty smearing.
+    """
+    edges, counts = np.asarray(edges, float), np.asarray(counts, float)
+    width = np.diff(edges)
+    if edges.ndim != 1 or counts.shape != width.shape:
+        raise PhysicsError(f"unfold: {counts.shape} counts do not fit {edges.shape} edges")
+    if not (np.allclose(width, width[0]) and np.allclose(edges, -edges[::-1])):
+        raise PhysicsError("unfold: the bins must be uniform and symmetric around zero")
+    if counts.sum() < MINIMUM_EVENTS:
+        raise InputError(
+            f"unfold: {counts.sum():.4g} events at {energy:g} GeV; {MINIMUM_EVENTS} are needed"
+        )
+    kernel = None
+    if smearing is not None:
+        kernel = np.asarray(smearing, float)
+        if kernel.shape != counts.shape:
+            raise PhysicsError(f"unfold: smearing {kernel.shape} where {counts.shape} is needed")
+        if not kernel.sum() > 0:
+            raise InputError(f"unfold: the smearing at {energy:g} GeV is empty")
+        # E - p_recoil has the minus of it
+        kernel = kernel[::-1] / kernel.sum()
+
+    def shape(mu: float, sigma: float, alpha: float, n: float) -> Array:
+        fractions = crystal_ball(edges, mu, sigma, alpha, n)
+        if kernel is not None:
+            # an even number of bins: the kernel's zero lies on an edge, so average both sides
+            full = np.convolve(fractions, kernel)
+            first = len(counts) // 2 - 1
+            fractions = 0.5 * (full[first:][: len(counts)] + full[first + 1 :][: len(counts)])
+        return np.asarray(fractions / max(fractions.sum(), 1e-300))
+
+    total, filled = counts.sum(), counts > 0
+
+    def deviance(mu: float, sigma: float, alpha: float, n: float) -> float:
+        expected = np.maximum(total * shape(mu, sigma, alpha, n)[filled], 1e-300)
+        return float(2 * (counts[filled] * np.log(counts[filled] / expected)).sum())
+
+    centres = (edges[1:] + edges[:-1]) / 2
+    cumulative = np.cumsum(counts) / total
+    low, centre, high = np.interp([0.1587, 0.5, 0.8413], cumulative, edges[1:])
+    spread = (high - low) / 2
+    if kernel is not None:
+        mean = float(kernel @ centres)
+        narrow = np.interp([0.1587, 0.8413], np.cumsum(kernel), edges[1:])
+        smeared = (narrow[1] - narrow[0]) / 2
+        spread = math.sqrt(max(spread**2 - smeared**2, 0.1 * spread**2))
+        centre -= mean
+    minuit = Minuit(deviance, mu=centre, sigma=spread, alpha=1.2, n=5.0)
+    minuit.errordef = Minuit.LEAST_SQUARES  # a deviance is twice a log-likelihood
+    minuit.limits["mu"] = (centre - 5 * spread, centre + 5 * spread)
+    minuit.limits["sigma"] = (0.1 * spread, 5 * spread)
+    minuit.limits["alpha"] = (0.2, 5.0)
+    minuit.limits["n"] = (1.05, 60.0)
+    minuit.migrad(ncall=5000)
+    if not minuit.valid:
+        minuit.simplex().migrad(ncall=5000)
+    expected = total * shape(*minuit.values)
+    large = expected > 5
+    chi2 = float((((counts - expected) ** 2) / np.maximum(expected, 1e-300))[large].sum())
+    value, error = minuit.values, minuit.errors
+    return ResolutionFit(
+        energy=energy,
+        mu=value["mu"],
+        mu_error=error["mu"],
+        sigma=value["sigma"],
+        sigma_error=error["sigma"],
+        alpha=value["alpha"],
+        n=value["n"],
+        chi2=chi2,
+        ndf=max(int(large.sum()) - 5, 1),
+        converged=bool(minuit.valid),
+    )
+
+
+def unfold_all(data: hist.Hist, smearing: hist.Hist | None = None) -> list[ResolutionFit]:
+    """:func:`unfold` in every bin of p_recoil that has enough events.
+
+    ``data`` has the axes p_recoil and difference of ``processors/dimuon_photon.py``; ``smearing``
+    is its histogram ``recoil`` of simulation. Weighted events count as their effective number.
+    """
+    fits = []
+    for k, energy in enumerate(data.axes[0].centers):
+        values, variances = data.values()[k], data.variances()[k]
+        if variances is None or not variances.sum() > 0:
+            continue
+        counts = values * values.sum() / variances.sum()
+        template = None if smearing is None else smearing.values()[k]
+        if counts.sum() < MINIMUM_EVENTS or (template is not None and not template.sum() > 0):
+            continue
+        fits.append(unfold(data.axes[1].edges, counts, float(energy), template))
+    return fits
+
+
+def calorimeter_function(fits: Sequence[ResolutionFit]) -> EnergyResolution:
+    """sigma/E = A/sqrt(E) (+) B (+) C/E through the widths, terms not negative (R0 sec. 8.3).
+
+    Least squares in sigma^2, which is linear in the squares of the terms.
+
+    Raises InputError for fewer than three converged fits.
+    """
+    good = [fit for fit in fits if fit.converged]
+    if len(good) < 3:
+        raise InputError(
+            f"calorimeter_function: {len(good)} converged fits; at least three energies are needed"
+        )
+    energy = np.array([fit.energy for fit in good])
+    sigma = np.array([fit.sigma for fit in good])
+    weight = 1 / (2 * sigma * np.array([fit.sigma_error for fit in good]))
+    terms = np.stack([energy, energy**2, np.ones_like(energy)], axis=1)
+    squares, _ = nnls(terms * weight[:, None], sigma**2 * weight)
+    stochastic, constant, noise = np.sqrt(squares)
+    return EnergyResolution(
+        stochastic=float(stochastic), constant=float(constant), noise=float(noise)
+    )
