@@ -21,6 +21,7 @@ from alp_coffea.events.conversion.naming import unmangle
 from alp_coffea.events.conversion.sources import IDENTITY_COLUMNS, collection_of
 from alp_coffea.events.opening import (
     TreeInfo,
+    file_size,
     is_parquet,
     open_root,
     open_tree,
@@ -142,7 +143,7 @@ def inspect_file(path: str | Path, needs: Mapping[str, Needs] | None = None) -> 
     """
     path = str(path)
     needs = builtin_needs() if needs is None else needs
-    size = 0 if "://" in path else _size(path)
+    size = file_size(path)
     if is_parquet(path):
         infos, others, container = [parquet_info(path)], {}, "parquet"
     else:
@@ -170,11 +171,6 @@ def inspect_files(
         except InputError as error:
             reports.append(FileReport(str(path), problem=str(error)))
     return reports
-
-
-def _size(path: str) -> int:
-    with readable(path):
-        return Path(path).stat().st_size
 
 
 def _tree_report(info: TreeInfo) -> TreeReport:

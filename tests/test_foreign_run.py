@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import awkward as ak
 import pytest
+import uproot
 import yaml
 
 from alp_coffea.__main__ import main
@@ -60,6 +62,40 @@ def test_list_trees_give_the_results_of_canonical_files(tmp_path: Path) -> None:
     assert lists.samples["signal"]["covered_luminosity"] == pytest.approx(
         canonical.samples["signal"]["covered_luminosity"]
     )
+
+
+def test_truncated_lists_are_said_at_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "catalogue.yaml").write_text(yaml.safe_dump(CATALOGUE), "utf-8")
+    made = simulate(tmp_path / "catalogue.yaml", tmp_path / "lists", layout="event_trees")
+    (path,) = (made.parent / name for name in ("pseudo_data.root",))
+    with uproot.open(path) as file:
+        trees = {name: file[name] for name in file.keys(cycle=False)}
+        trees = {n: t.arrays() for n, t in trees.items() if isinstance(t, uproot.TTree)}
+    with uproot.recreate(path) as file:
+        for name, arrays in trees.items():
+            content = {field: arrays[field] for field in arrays.fields}
+            lists = {f: v for f, v in content.items() if v.ndim == 2}
+            scalars = {f: ak.to_numpy(v) for f, v in content.items() if f not in lists}
+            if name == "photons":  # as maxCandidates: 1 would write it
+                lists = {f: v[:, :1] for f, v in lists.items()}
+            types = {f: v.dtype for f, v in scalars.items()}
+            jagged = ak.zip(lists)
+            types["list"] = jagged.type.content
+            tree = file.mktree(
+                name,
+                types,
+                counter_name=lambda _: "__count__",
+                field_name=lambda outer, inner: inner if outer in ("", "list") else outer,
+            )
+            tree.extend({**scalars, "list": jagged})
+    analysis = write_analysis(tmp_path, made)
+    out = tmp_path / "out"
+    assert main(["run", str(analysis), "-o", str(out), "--stages", "process"]) == 0
+    assert "have truncated lists (maxCandidates)" in capsys.readouterr().err
+    (row,) = [row for row in Run(out).ledger if row["sample"] == "pseudo_data"]
+    assert row["conversion"]["truncated_events"] > 0.9 * row["read"]
 
 
 def test_candidate_rows_take_the_number_of_events_from_the_catalogue(

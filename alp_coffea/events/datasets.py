@@ -10,15 +10,13 @@ import glob
 import hashlib
 import math
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import fsspec
-import pyarrow.parquet
 
 from alp_coffea.catalogue_config import Catalogue, Sample
 from alp_coffea.errors import (
@@ -46,6 +44,8 @@ from alp_coffea.events.opening import (
     CANONICAL_PREFIXES,
     TreeInfo,
     file_identity,
+    file_size,
+    open_parquet,
     open_root,
     open_tree,
     parquet_columns,
@@ -164,6 +164,7 @@ def open_catalogue(
         _convert(catalogue, records, failures, cache, for_each, progress)
     else:
         _foresee(catalogue, records, failures, cache)
+    _check_friends(catalogue, records)
     for record, failure in zip(records, failures, strict=True):
         if failure is not None:
             if not allow_missing:
@@ -245,6 +246,20 @@ def _refuse_copies(records: Iterable[FileRecord]) -> None:
             )
 
 
+def _check_friends(catalogue: Catalogue, records: Sequence[FileRecord]) -> None:
+    """Friends hold lists that are joined in a conversion, which canonical files do not need."""
+    with_friends = {sample.name for sample in catalogue.samples if sample.friends}
+    for record in records:
+        canonical = any(branch.startswith(CANONICAL_PREFIXES) for branch in record.branches)
+        if record.sample in with_friends and canonical and record.path == record.source:
+            if record.reason:  # to be converted
+                continue
+            raise ConfigurationError(
+                f"sample '{record.sample}': {record.path} has the canonical layout, which holds "
+                "all collections, so its 'friends' would not be read. Leave 'friends' out"
+            )
+
+
 def _check_generated(catalogue: Catalogue, records: Sequence[FileRecord]) -> None:
     for sample in catalogue.samples:
         entries = sum(record.expected for record in records if record.sample == sample.name)
@@ -280,7 +295,7 @@ def _open_or_error(record: FileRecord) -> InputError | None:
 
 def _open_root(record: FileRecord) -> None:
     with open_root(record.path) as file:
-        record.size = _size(record.path)
+        record.size = file_size(record.path)
         end = int(file.file.fEND)  # where the header says that the file ends
         if 0 < record.size < end:
             raise UnreadableFileError(
@@ -307,7 +322,7 @@ def _open_parquet(record: FileRecord) -> None:
         record.identity = (
             digest or hashlib.sha256(str(file.metadata.to_dict()).encode()).hexdigest()
         )
-        record.size = _size(record.path)
+        record.size = file_size(record.path)
 
 
 def _take_columns(record: FileRecord, info: TreeInfo) -> None:
@@ -318,26 +333,6 @@ def _take_columns(record: FileRecord, info: TreeInfo) -> None:
         if name.startswith(CANONICAL_PREFIXES) and column.kind != "jagged"
     }
     record.expected, record.counted = info.entries, "file"
-
-
-@contextmanager
-def open_parquet(path: str) -> Iterator[pyarrow.parquet.ParquetFile]:
-    """An open local or remote parquet file. Raises MissingFileError or UnreadableFileError."""
-    with ExitStack() as stack:
-        with readable(path):
-            # fsspec opens local paths as well
-            stream = stack.enter_context(fsspec.open(path, "rb"))
-            file = stack.enter_context(pyarrow.parquet.ParquetFile(stream))
-        yield file
-
-
-def _size(path: str) -> int:
-    """Size in bytes; 0 where a server does not tell."""
-    with readable(path):
-        if "://" not in path:
-            return Path(path).stat().st_size
-        system, name = fsspec.core.url_to_fs(path)
-        return int(system.info(name).get("size") or 0)
 
 
 # --- other layouts -----------------------------------------------------------------------------

@@ -26,9 +26,9 @@ from alp_coffea.errors import (
     UnreadableFileError,
     WrongTypeError,
 )
-from alp_coffea.events.datasets import FileRecord, open_parquet
+from alp_coffea.events.datasets import FileRecord
 from alp_coffea.events.identity import event_numbers
-from alp_coffea.events.opening import readable
+from alp_coffea.events.opening import open_parquet, readable
 
 #: Events of a sample up to which duplicates are found exactly: their numbers take 0.8 GB.
 EXACT: Final = 100_000_000

@@ -6,7 +6,7 @@ Only headers are read here: what trees a file has, how many entries, which colum
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -30,6 +30,9 @@ Layout = Literal["canonical", "event_based", "candidates", "event_rows", "unknow
 
 #: Jagged columns of the canonical layout start with one of these (``events.schema.PREFIXES``).
 CANONICAL_PREFIXES: Final = ("gamma_", "track_", "mc_")
+
+#: kXR_NotFound of the XRootD protocol, as its client says it.
+_NOT_FOUND: Final = "[3011]"
 
 _TREE_CLASSES: Final = ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple")
 
@@ -94,9 +97,13 @@ def readable(path: str, what: str = "") -> Iterator[None]:
     # decoding a damaged file can raise nearly anything: it is named and passed on
     except Exception as error:
         detail = str(error).strip().splitlines()
+        if isinstance(error, OSError) and _NOT_FOUND in str(error):
+            raise MissingFileError(f"{path}: no such file on the server") from error
+        remote = "The server may not answer, or the" if "://" in path else "The"
         raise UnreadableFileError(
             f"{where} cannot be read: {type(error).__name__}: {detail[0] if detail else ''}. "
-            "The file is truncated, damaged or not what its name says; copy or produce it again"
+            f"{remote} file is truncated, damaged or not what its name says; copy or produce it "
+            "again"
         ) from error
 
 
@@ -219,10 +226,39 @@ def parquet_info(path: str) -> TreeInfo:
 
     Raises MissingFileError or UnreadableFileError.
     """
+    with open_parquet(path) as file:
+        return parquet_columns(file, Path(path).name)
+
+
+@contextmanager
+def open_parquet(path: str) -> Iterator[Any]:
+    """An open local or remote parquet file (pyarrow's ``ParquetFile``).
+
+    Raises MissingFileError or UnreadableFileError.
+    """
+    import fsspec
     import pyarrow.parquet
 
-    with readable(path), pyarrow.parquet.ParquetFile(path) as file:
-        return parquet_columns(file, Path(path).name)
+    with ExitStack() as stack:
+        with readable(path):
+            # fsspec opens local paths as well
+            stream = stack.enter_context(fsspec.open(path, "rb"))
+            file = stack.enter_context(pyarrow.parquet.ParquetFile(stream))
+        yield file
+
+
+def file_size(path: str) -> int:
+    """Size in bytes; 0 where a server does not tell. Raises as :func:`readable`."""
+    import fsspec
+
+    with readable(path):
+        if "://" not in path:
+            return Path(path).stat().st_size
+        system, name = fsspec.core.url_to_fs(path)
+        # the folder may have been listed before the file was there; without a path, some systems
+        # also close files that other threads read
+        system.invalidate_cache(name.rpartition("/")[0])
+        return int(system.info(name).get("size") or 0)
 
 
 def parquet_columns(file: Any, name: str) -> TreeInfo:

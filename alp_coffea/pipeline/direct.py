@@ -19,14 +19,14 @@ from alp_coffea.config import Catalogue, Sample
 from alp_coffea.conversion_settings import ConversionSettings
 from alp_coffea.errors import ConfigurationError, EmptyFileError, MissingTreeError
 from alp_coffea.events.conversion.convert import convert, convert_cached
-from alp_coffea.events.datasets import open_catalogue, open_parquet
+from alp_coffea.events.datasets import open_catalogue
 from alp_coffea.events.ledger import check_identities
 from alp_coffea.events.opening import (
     TreeInfo,
     is_parquet,
     open_root,
     open_tree,
-    parquet_columns,
+    parquet_info,
     readable,
     tree_info,
     tree_names,
@@ -86,17 +86,17 @@ def open_events(
         return _events(paths[0], info, limit, mode="virtual")
     if cache is not None:
         converted, _ = convert_cached(paths, cache, settings)
-        return _events(str(converted), _parquet(str(converted)), limit, mode="virtual")
+        return _events(str(converted), parquet_info(str(converted)), limit, mode="virtual")
     with tempfile.TemporaryDirectory(prefix="alp_coffea-") as folder:
         target = Path(folder) / f"{Path(paths[0]).stem}.parquet"
         convert(paths, target, settings)
-        return _events(str(target), _parquet(str(target)), limit, mode="eager")
+        return _events(str(target), parquet_info(str(target)), limit, mode="eager")
 
 
 def _canonical(path: str, wanted: str | None) -> TreeInfo | None:
     """The tree to read, None if the file is to be converted."""
     if is_parquet(path):
-        return _parquet(path)
+        return parquet_info(path)
     with open_root(path) as directory:
         names = tree_names(directory, path)
         if wanted is not None or "events" in names:
@@ -112,11 +112,6 @@ def _canonical(path: str, wanted: str | None) -> TreeInfo | None:
         f"{path}: no tree 'events'; choose one with 'tree'. The file has: "
         f"{', '.join(names) or 'no tree at all'}"
     )
-
-
-def _parquet(path: str) -> TreeInfo:
-    with open_parquet(path) as file:
-        return parquet_columns(file, Path(path).name)
 
 
 def _events(path: str, info: TreeInfo, limit: int | None, *, mode: str) -> ak.Array:

@@ -109,6 +109,12 @@ def test_friends_are_joined(tmp_path: Path) -> None:
         opened(tmp_path, "run1_photons.root", friends="{stme}.root")
 
 
+def test_friends_of_canonical_files_are_refused(tmp_path: Path) -> None:
+    write_root(tmp_path / "a.root", canonical(np.arange(10)))
+    with pytest.raises(ConfigurationError, match=r"a\.root has the canonical layout.*'friends'"):
+        opened(tmp_path, "a.root", friends="{folder}/{stem}_tracks.root")
+
+
 def test_candidate_rows_say_that_processed_events_are_unknown(tmp_path: Path) -> None:
     event = make_events(200, minimum=3)
     write_rows(tmp_path / "rows.root", candidate_rows(event))

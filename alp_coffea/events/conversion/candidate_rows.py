@@ -135,12 +135,13 @@ def convert_rows(opened: OpenTree, fields: ColumnMap, writer: Writer, step: int)
                 "number per branch"
             )
     seen = _Seen()
-    identities: list[Identity] = []
+    keys: list[NDArray[np.uint64]] = []
     for events in _chunks(opened, columns, frozenset(fields), step, seen):
-        identities.append(events.identity)
+        keys.append(events.identity.keys())
         writer.write(events.identity, events.event, events.collections)
-    identity = Identity.concatenate(identities)
-    if (again := first_duplicate(identity.keys())) is not None:
+    if (again := first_duplicate(np.concatenate(keys))) is not None:
+        rows = opened.identities(0, opened.info.entries)
+        identity = rows[event_starts(rows.columns)]
         raise DuplicateEventError(
             f"{opened.where}: {identity.at(again)} appears in two separate groups of rows: either "
             "the event is there twice (a file merged with itself) or the rows were shuffled. "

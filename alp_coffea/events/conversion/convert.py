@@ -193,7 +193,7 @@ def count_events(path: str, settings: ConversionSettings) -> dict[tuple[int, int
     """
     with ExitStack() as stack:
         trees = _open(stack, [path], settings)
-        parts = [t.identity_of(t.read(t.identity_names(), 0, t.info.entries)) for t in trees]
+        parts = [opened.identities(0, opened.info.entries) for opened in trees]
     # an event has a row per candidate, or an entry in each tree
     identity = Identity.concatenate(parts)
     distinct = identity[np.unique(identity.keys(), return_index=True)[1]]

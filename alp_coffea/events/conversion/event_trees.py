@@ -26,6 +26,8 @@ from alp_coffea.events.conversion.sources import IDENTITY_COLUMNS, Facts, OpenTr
 MAX_CANDIDATES: Final = 100
 
 _COUNTER: Final = "__ncandidates__"
+#: Entries whose identities are compared at a time.
+_RANGE: Final = 500_000
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -63,10 +65,13 @@ class JoinedTrees:
 
     plans: Sequence[_Plan]
     empty: Mapping[str, Sequence[str]]
-    joined: Join
+    #: None where all trees have the same events in the same order.
+    joined: Join | None
     seen: _Seen
 
     def __len__(self) -> int:
+        if self.joined is None:
+            return self.plans[0].opened.info.entries
         return len(self.joined.identity)
 
     def read(self, start: int, stop: int) -> tuple[Identity, dict[str, Array], dict[str, Jagged]]:
@@ -76,7 +81,8 @@ class JoinedTrees:
             name: Jagged(np.zeros(stop - start, np.int64), dict.fromkeys(variables, np.empty(0)))
             for name, variables in self.empty.items()
         }
-        for plan, entries in zip(self.plans, self.joined.entries, strict=True):
+        every = [None] * len(self.plans) if self.joined is None else self.joined.entries
+        for plan, entries in zip(self.plans, every, strict=True):
             wanted = None if entries is None else entries[start:stop]
             jagged, scalars = _read(plan, start, stop, wanted, self.seen)
             if plan.jagged:
@@ -88,6 +94,8 @@ class JoinedTrees:
                 event[name] = values
         if "__weight__" in event:
             self.seen.sampled |= bool((event["__weight__"] != 1).any())
+        if self.joined is None:
+            return self.plans[0].opened.identities(start, stop), event, collections
         return self.joined.identity[start:stop], event, collections
 
 
@@ -97,12 +105,28 @@ def open_joined(trees: Sequence[OpenTree], fields: ColumnMap, *, strict: bool) -
     Raises JoinError, DuplicateEventError, MissingFieldError, WrongTypeError, ConfigurationError.
     """
     plans, empty = _plan(trees, fields)
-    identities = [
-        opened.identity_of(opened.read(opened.identity_names(), 0, opened.info.entries))
-        for opened in trees
-    ]
+    if _aligned(trees):
+        return JoinedTrees(plans, empty, None, _Seen())
+    identities = [opened.identities(0, opened.info.entries) for opened in trees]
     joined = join(identities, [opened.where for opened in trees], strict=strict)
     return JoinedTrees(plans, empty, joined, _Seen())
+
+
+def _aligned(trees: Sequence[OpenTree]) -> bool:
+    """Whether trees have the same events in the same order, as one basf2 job writes them.
+
+    Looked at in ranges: the identities of a large file need not be in memory for this.
+    """
+    first, *others = trees
+    entries = first.info.entries
+    if any(other.info.entries != entries for other in others):
+        return False
+    for start in range(0, entries, _RANGE):
+        stop = min(start + _RANGE, entries)
+        identity = first.identities(start, stop)
+        if not all(identity.equals(other.identities(start, stop)) for other in others):
+            return False
+    return True
 
 
 def branches(trees: Sequence[OpenTree], fields: ColumnMap) -> frozenset[str]:
@@ -276,7 +300,8 @@ def _facts(source: JoinedTrees) -> Facts:
     columns: dict[str, tuple[str, ...]] = {}
     unused: list[str] = []
     notes: list[str] = []
-    for plan, absent in zip(source.plans, source.joined.absent, strict=True):
+    lacking = [0] * len(source.plans) if source.joined is None else source.joined.absent
+    for plan, absent in zip(source.plans, lacking, strict=True):
         columns |= {name: (column,) for name, column in plan.scalars.items()}
         if plan.jagged:
             prefix = PREFIXES[plan.opened.collection]

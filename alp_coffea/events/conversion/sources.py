@@ -105,6 +105,10 @@ class OpenTree:
                 )
         return names
 
+    def identities(self, start: int, stop: int) -> Identity:
+        """Identity of a range of entries. Raises as :meth:`read` and :meth:`identity_of`."""
+        return self.identity_of(self.read(self.identity_names(), start, stop))
+
     def identity_of(self, arrays: Mapping[str, ak.Array]) -> Identity:
         """Identity of entries that were read with :meth:`identity_names`."""
         columns = [self._integers(name, arrays[name]) for name in self.identity_names()]
