@@ -17,10 +17,14 @@ WIDTH, ROW, GAP, TOP = 760, 40, 12, 36
 PURPOSE = {
     "run": "python -m alp_coffea.run",
     "__main__": "the command line",
-    "check_command": "check",
-    "compare_command": "compare",
-    "export_command": "export",
-    "optimise_command": "optimise",
+    "check_command": "before a run",
+    "compare_command": "data, simulation",
+    "cutflow_command": "tables",
+    "export_command": "HEPData, ROOT",
+    "optimise_command": "cuts",
+    "scan_command": "limits again",
+    "study_command": "is it right?",
+    "run_studies": "studies of a finished run",
     "dry_run": "what a run would do",
     "scan_command": "scan",
     "studies_command": "studies",
@@ -92,7 +96,7 @@ def picture(rows: list[list[str]]) -> str:
                 ),
                 (
                     f'<text x="{middle:.1f}" y="{y + 17}" font-size="13" text-anchor="middle" '
-                    f'font-weight="bold" fill="#111111">{escape(room)}</text>'
+                    f'font-weight="bold" fill="#111111">{escape(_short(room))}</text>'
                 ),
                 (
                     f'<text x="{middle:.1f}" y="{y + 32}" font-size="11" text-anchor="middle" '
@@ -100,6 +104,10 @@ def picture(rows: list[list[str]]) -> str:
                 ),
             ]
     return "\n".join([*parts, "</svg>", ""])
+
+
+def _short(room: str) -> str:
+    return room.removesuffix("_command")
 
 
 if __name__ == "__main__":
