@@ -86,7 +86,8 @@ class Simulate(Model):
     ``detector`` is the name of documented settings, or values to change: ``{base: run1,
     calorimeter: {efficiency: 0.97}}``. With ``lost_tracks: weight`` every track is lost and the
     event weight has the probability of that; with ``conversions: weight`` exactly one photon
-    converts to two tracks.
+    converts to two tracks, with ``beam_photons: weight`` every event gets an energetic cluster of
+    the beam background in time.
     """
 
     process: str
@@ -98,6 +99,7 @@ class Simulate(Model):
     detector: str | dict[str, Any] = "phase2-2018"
     lost_tracks: Literal["simulate", "weight"] = "simulate"
     conversions: Literal["simulate", "weight"] = "simulate"
+    beam_photons: Literal["simulate", "weight"] = "simulate"
     cuts: GeneratorCuts = GeneratorCuts()
 
     @model_validator(mode="after")

@@ -48,6 +48,26 @@ def add_background(state, deposits, count, shared, occupancy, d):  # type: ignor
 
 
 @njit(cache=True)
+def add_chosen(state, deposits, count, shared, occupancy, d):  # type: ignore[no-untyped-def]
+    """One more background deposit, energetic and in time; returns the number and the weight.
+
+    The weight is the expected number of such deposits: what an event with a marked point of a
+    Poisson process counts (J. Mecke, Z. Wahrsch. Verw. Geb. 9 (1967) 36). Sums over these events
+    are sums over the in-time background clusters of ordinary events.
+    """
+    above = max(d.background_chosen_energy_min - d.energy_threshold, 0.0)
+    in_time = min(d.background_chosen_time_window / d.background_time_window, 1.0)
+    expected = d.background_clusters * occupancy * in_time
+    expected *= math.exp(-above / d.background_energy_slope)
+    if count >= len(shared):
+        return count, 0.0
+    energy = d.energy_threshold + above - d.background_energy_slope * math.log(draw(state))
+    theta, where = _towards_beams(state, d)
+    time = in_time * d.background_time_window * (2.0 * draw(state) - 1.0)
+    return _append(state, deposits, count, shared, energy, theta, where, time), expected
+
+
+@njit(cache=True)
 def _towards_beams(state, d):  # type: ignore[no-untyped-def]
     """Polar angle flat in pseudorapidity, which favours the endcaps, and its region."""
     low = math.log(math.tan(0.5 * d.forward_min))

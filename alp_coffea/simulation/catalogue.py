@@ -170,6 +170,7 @@ def _make(
         detector=Detector.parse(how.detector),
         lost_tracks=how.lost_tracks,
         conversions=how.conversions,
+        beam_photons=how.beam_photons,
         experiment=_EXPERIMENT,
         production=number,
         kind="data" if sample.kind == "data" else "mc",

@@ -17,7 +17,7 @@ from alp_coffea.errors import ConfigurationError
 from alp_coffea.physics.beams import Beams
 from alp_coffea.rng import purpose_key
 from alp_coffea.simulation import tracker
-from alp_coffea.simulation.background import add_background
+from alp_coffea.simulation.background import add_background, add_chosen
 from alp_coffea.simulation.calorimeter import (
     DEPOSIT_FIELDS,
     ENERGY,
@@ -47,6 +47,9 @@ LostTracks = Literal["simulate", "weight"]
 #: ``simulate``: each photon converts with the probability of the settings; ``weight``: exactly one
 #: photon of every event converts where tracks are found, and the event gets that probability
 Conversions = Literal["simulate", "weight"]
+#: ``simulate``: beam background of all energies and times; ``weight``: every event gets one more
+#: cluster of it that is energetic and in time, and the expected number of such clusters as weight
+BeamPhotons = Literal["simulate", "weight"]
 
 #: columns of the cluster array; truth is the row of the generated particle, -1 for none
 CLUSTER_COLUMNS: Final = (
@@ -131,6 +134,7 @@ def detect(
     purpose: str = "",
     lost_tracks: LostTracks = "simulate",
     conversions: Conversions = "simulate",
+    beam_photons: BeamPhotons = "simulate",
 ) -> DetectedEvents:
     """Detector response of events.
 
@@ -146,19 +150,19 @@ def detect(
         Random streams: seed, number of the first event in the sample, and the sample's name.
     lost_tracks
         Whether lost tracks are simulated or a weight, see :data:`LostTracks`.
-    conversions
-        Whether photon conversions are simulated or a weight, see :data:`Conversions`.
+    conversions, beam_photons
+        Whether photon conversions, and energetic clusters of the beam background in time with the
+        collision, are simulated or a weight, see :data:`Conversions` and :data:`BeamPhotons`.
 
-    Raises ConfigurationError for another ``lost_tracks`` or ``conversions``.
+    Raises ConfigurationError for another value of these.
     """
-    if lost_tracks not in ("simulate", "weight"):
-        raise ConfigurationError(
-            f"detect: lost_tracks = '{lost_tracks}' must be 'simulate' or 'weight'"
-        )
-    if conversions not in ("simulate", "weight"):
-        raise ConfigurationError(
-            f"detect: conversions = '{conversions}' must be 'simulate' or 'weight'"
-        )
+    for name, value in (
+        ("lost_tracks", lost_tracks),
+        ("conversions", conversions),
+        ("beam_photons", beam_photons),
+    ):
+        if value not in ("simulate", "weight"):
+            raise ConfigurationError(f"detect: {name} = '{value}' must be 'simulate' or 'weight'")
     constants = detector.constants()
     events = offsets.size - 1
     clusters = np.empty((len(CLUSTER_COLUMNS), 1024 + events * _MAX_DEPOSITS))
@@ -175,6 +179,7 @@ def detect(
         beams.to_lab_matrix,
         lost_tracks == "weight",
         conversions == "weight",
+        beam_photons == "weight",
         constants,
         clusters,
         tracks,
@@ -188,7 +193,8 @@ def detect(
 
 @njit(cache=True)
 def _detect(  # type: ignore[no-untyped-def]
-    p4, pdg, stable, offsets, key, first, matrix, by_weight, convert_one, constants,
+    p4, pdg, stable, offsets, key, first, matrix, by_weight, convert_one, beam_photon,
+    constants,
     clusters, tracks, counts, weight,
 ):  # fmt: skip
     d = constants[0]
@@ -245,6 +251,9 @@ def _detect(  # type: ignore[no-untyped-def]
                 )  # fmt: skip
         count = merge(deposits, count, shared, d)
         count = add_background(state, deposits, count, shared, occupancy, d)
+        if beam_photon:
+            count, expected = add_chosen(state, deposits, count, shared, occupancy, d)
+            weight[event] *= expected
 
         before = cluster_total
         for k in range(count):

@@ -14,7 +14,7 @@ from alp_coffea.errors import ConfigurationError
 from alp_coffea.physics.beams import SUPERKEKB, Beams
 from alp_coffea.rng import purpose_key, uniforms
 from alp_coffea.simulation.columns import Particles, Table, build
-from alp_coffea.simulation.detector import Conversions, LostTracks, detect
+from alp_coffea.simulation.detector import BeamPhotons, Conversions, LostTracks, detect
 from alp_coffea.simulation.foreign import CandidatesWriter, EventTreesWriter
 from alp_coffea.simulation.generator import (
     cross_section_with_cuts,
@@ -71,6 +71,7 @@ class _Output:
     detector: Detector
     lost_tracks: LostTracks
     conversions: Conversions
+    beam_photons: BeamPhotons
     experiment: int
     run: int
     production: int
@@ -98,6 +99,7 @@ def write_sample(
     sqrt_s_min: float | None = None,
     lost_tracks: LostTracks = "simulate",
     conversions: Conversions = "simulate",
+    beam_photons: BeamPhotons = "simulate",
     experiment: int = 0,
     run: int = 1,
     production: int = 0,
@@ -127,6 +129,10 @@ def write_sample(
         ``"simulate"``: photons convert with the probability of the settings; ``"weight"``: in
         every event exactly one converts where its tracks are found, and the event weight has the
         probability of that.
+    beam_photons
+        ``"simulate"``: clusters of the beam background as in the settings; ``"weight"``: every
+        event has one more that is energetic and in time, and the event weight has the expected
+        number of those.
     experiment, run, production
         Identity of the events. Simulated events are numbered within one run; pseudo-data
         (``kind="data"``) start a new run every 1000 events and carry no truth. Pseudo-data have no
@@ -146,7 +152,7 @@ def write_sample(
     purpose = process if mass is None else f"{process} {float(mass)!r}"
     output = _Output(
         Path(path), seed, purpose, beams, _detector(detector), lost_tracks, conversions,
-        experiment, run, production, kind, layout, container, progress,
+        beam_photons, experiment, run, production, kind, layout, container, progress,
     )  # fmt: skip
     cuts = generation_cuts(
         process,
@@ -190,6 +196,7 @@ def write_lhe_sample(
     detector: Detector | str = "phase2-2018",
     lost_tracks: LostTracks = "simulate",
     conversions: Conversions = "simulate",
+    beam_photons: BeamPhotons = "simulate",
     experiment: int = 0,
     run: int = 1,
     production: int = 0,
@@ -208,7 +215,7 @@ def write_lhe_sample(
     """
     output = _Output(
         Path(path), seed, "lhe", beams, _detector(detector), lost_tracks, conversions,
-        experiment, run, production, kind, layout, container, progress,
+        beam_photons, experiment, run, production, kind, layout, container, progress,
     )  # fmt: skip
     events = read_lhe(lhe, beams=beams, seed=seed)
 
@@ -257,6 +264,7 @@ def _write(
                     purpose=output.purpose,
                     lost_tracks=output.lost_tracks,
                     conversions=output.conversions,
+                    beam_photons=output.beam_photons,
                 )
                 event = _identity(output, first, weight.size)
                 event["weight"] = weight * detected.weight
@@ -277,6 +285,7 @@ def _write(
                 "detector": output.detector.model_dump(),
                 "lost_tracks": output.lost_tracks,
                 "conversions": output.conversions,
+                "beam_photons": output.beam_photons,
             }
             writer.finish(metadata, digest.hexdigest())
         partial.replace(output.path)
@@ -304,6 +313,7 @@ def _writer(output: _Output) -> Writer:
         ("container", output.container, get_args(Container)),
         ("lost_tracks", output.lost_tracks, get_args(LostTracks)),
         ("conversions", output.conversions, get_args(Conversions)),
+        ("beam_photons", output.beam_photons, get_args(BeamPhotons)),
     ):
         if value not in allowed:
             raise ConfigurationError(

@@ -330,6 +330,17 @@ class BeamBackground(_Settings):
     e1e9_min: float = Field(
         default=0.3, gt=0, lt=1, description="their E1/E9 is flat above. Independent: guess"
     )
+    chosen_energy_min: float = Field(
+        default=0.08,
+        gt=0,
+        description="smallest energy of the cluster that every event gets where beam photons are "
+        "a weight. Independent: below the 0.1 of selections by two resolutions",
+    )
+    chosen_time_window: float = Field(
+        default=20.0,
+        gt=0,
+        description="half width of its flat time. Independent: five resolutions at 0.1 GeV",
+    )
     out_of_time: float = Field(
         default=0.0,
         ge=0,

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
-from test_detector import IDEAL, TRACK, change, shoot
+from test_detector import CLUSTER, IDEAL, TRACK, change, shoot
 
 from alp_coffea.errors import ConfigurationError
 from alp_coffea.simulation import tracker
@@ -105,9 +105,38 @@ def test_one_conversion_as_a_weight() -> None:
     assert (neutral.weight == 0).all()
 
 
-def test_unknown_conversions_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="conversions = 'all' must be"):
-        shoot([(22, 3.0, 1.4, 0.0)], 1, conversions="all")
+def test_one_beam_photon_as_a_weight() -> None:
+    """Energetic in-time background clusters per event, counted and weighted."""
+    window = 200.0  # wide, so that ordinary events have enough of them
+    settings = {"clusters": 3.0, "chosen_energy_min": 0.07, "chosen_time_window": window}
+    detector = change(IDEAL, background=settings)
+
+    def spectrum(n: int, seed: int, **options: str) -> tuple[np.ndarray, np.ndarray]:
+        seen = shoot([(22, 2.0, 1.4, 0.5)], n, detector, seed=seed, **options)
+        weight = np.repeat(seen.weight, seen.cluster_counts)
+        energy, time = (seen.clusters[CLUSTER[name]] for name in ("E", "clusterTiming"))
+        chosen = (seen.clusters[CLUSTER["truth"]] < 0) & (energy > 0.1) & (np.abs(time) < 100)
+        if options:
+            # the added cluster is the last one of its event
+            last = np.zeros(weight.size, bool)
+            last[np.cumsum(seen.cluster_counts) - 1] = True
+            chosen &= last
+        edges = [0.1, 0.13, 0.17, 0.23, 1.0]
+        counts, _ = np.histogram(energy[chosen], edges, weights=weight[chosen])
+        squares, _ = np.histogram(energy[chosen], edges, weights=weight[chosen] ** 2)
+        return counts / n, squares / n**2
+
+    ordinary, error1 = spectrum(100_000, 1)
+    weighted, error2 = spectrum(20_000, 2, beam_photons="weight")
+    pulls = (ordinary - weighted) / np.sqrt(error1 + error2)
+    assert np.abs(pulls).max() < 4
+    assert np.sqrt(error2).max() < 0.1 * weighted.max()
+
+
+@pytest.mark.parametrize("name", ["conversions", "beam_photons"])
+def test_unknown_options_are_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} = 'all' must be 'simulate' or 'weight'"):
+        shoot([(22, 3.0, 1.4, 0.0)], 1, **{name: "all"})
 
 
 @pytest.mark.parametrize("pdg", [11, -11])
