@@ -18,9 +18,16 @@ from typing import Final
 import numpy as np
 from scipy.special import log_ndtr, ndtr, ndtri
 
-from alp_coffea.stats.engine.arrays import Array, Flags, Index
+from alp_coffea.stats.engine.arrays import (
+    DESCENT,
+    KKT,
+    POI_CURVATURE,
+    POI_SLOPE,
+    Array,
+    Flags,
+    Index,
+)
 from alp_coffea.stats.engine.fits import ACCEPTED, NOT_CONVERGED, Problem
-from alp_coffea.stats.engine.newton import DESCENT, KKT, POI_CURVATURE, POI_SLOPE
 
 BANDS: Final = (-2, -1, 0, 1, 2)
 _JOINT_STEPS: Final = 12

@@ -11,7 +11,17 @@ from scipy.special import gammaln
 
 from alp_coffea.errors import ModelError
 from alp_coffea.stats.engine import histfactory
-from alp_coffea.stats.engine.arrays import Array, Buffers, GammaModel, Index, ModelArrays
+from alp_coffea.stats.engine.arrays import (
+    DOWN,
+    LINEAR,
+    NORMSYS,
+    UP,
+    Array,
+    Buffers,
+    GammaModel,
+    Index,
+    ModelArrays,
+)
 from alp_coffea.stats.engine.histfactory import GAUSSIAN, POISSON
 
 _MAX_FACTORS = 62  # bin factors of one channel are numbered by the bits of a signed integer
@@ -76,31 +86,52 @@ def _bin_factor_order(model: histfactory.Model) -> list[int]:
     return order
 
 
-def _structure(model: histfactory.Model, order: Sequence[int]) -> tuple[Index, Index, Index, Index]:
-    """The structure tables of :class:`ModelArrays`: channels, components, factors, shifts."""
-    channels = np.zeros((len(model.channels) + 1, 2), dtype=np.int64)
-    for component in model.components:
-        channels[component.channel + 1 :, 0] += 1
+@dataclass
+class _Structure:
+    """The structure tables of :class:`ModelArrays`, common to all points of a group."""
+
+    channels: Index
+    shapes: list[tuple[int, int, int]]
+    factors: list[int]
+    functions: list[tuple[int, int, int]]
+    normsys: int = 0
+
+    def function(self, kind: int, parameter: int) -> int:
+        """Number of a function; every normsys is one of its own, others are shared."""
+        if kind == NORMSYS:
+            self.functions.append((kind, parameter, self.normsys))
+            self.normsys += 1
+            return len(self.functions) - 1
+        wanted = (kind, parameter, -1)
+        if wanted not in self.functions:
+            self.functions.append(wanted)
+        return self.functions.index(wanted)
+
+    def shape(self, factors: Sequence[int], bits: int, distance: int = 0) -> None:
+        """Add a shape with these functions as factors, so far behind its nominal one."""
+        self.shapes.append((len(self.factors), bits, distance))
+        self.factors.extend(factors)
+
+
+def _structure(model: histfactory.Model, order: Sequence[int]) -> _Structure:
+    """Shapes of all components: the nominal one, and two for every histosys."""
+    made = _Structure(np.zeros((len(model.channels) + 1, 2), dtype=np.int64), [], [], [])
     for q in order:
-        channels[model.bin_factors[q].channel + 1 :, 1] += 1
-    components = np.zeros((len(model.components) + 1, 3), dtype=np.int64)
-    factors: list[tuple[int, int]] = []
-    shifts: list[int] = []
-    rows = 0
-    for k, component in enumerate(model.components):
-        for factor in component.factors:
-            factors.append((factor.parameter, -1 if factor.lo is None else rows))
-            rows += factor.lo is not None
-        shifts.extend(shift.parameter for shift in component.shifts)
-        first = channels[component.channel, 1]
-        components[k, 2] = sum(1 << int(order.index(q) - first) for q in component.gammas)
-        components[k + 1, :2] = len(factors), len(shifts)
-    return (
-        channels,
-        components,
-        np.asarray(factors, dtype=np.int64).reshape(-1, 2),
-        np.asarray(shifts, dtype=np.int64),
-    )
+        made.channels[model.bin_factors[q].channel + 1 :, 1] += 1
+    for component in model.components:
+        first = made.channels[component.channel, 1]
+        bits = sum(1 << int(order.index(q) - first) for q in component.gammas)
+        common = [
+            made.function(LINEAR if factor.lo is None else NORMSYS, factor.parameter)
+            for factor in component.factors
+        ]
+        made.shape(common, bits)
+        weights = [(kind, s.parameter) for s in component.shifts for kind in (UP, DOWN)]
+        for distance, weight in enumerate(weights, 1):
+            made.shape([*common, made.function(*weight)], bits, distance)
+        made.channels[component.channel + 1 :, 0] = len(made.shapes)
+    made.shapes.append((len(made.factors), 0, 0))
+    return made
 
 
 def _constraint_constant(model: histfactory.Model) -> float:
@@ -191,27 +222,24 @@ class Group:
     def buffers(self) -> Buffers:
         """Scratch space for one thread."""
         bins, parameters = self.observed.shape[2], self.parameters
-        components, shifts = self.arrays.nominal.shape[1], self.arrays.shifts.size
+        shapes = self.arrays.templates.shape[1]
         factors = int(np.max(np.diff(self.arrays.channels[:, 1])))
+        lines = np.zeros((7, bins))
         return Buffers(
-            rows=np.zeros((components + 2 * shifts, bins)),
-            coupling=np.zeros((factors, components + shifts, bins)),
-            lines=np.zeros((6, bins)),
-            bits=np.zeros(bins, np.int64),
-            factor=np.zeros((self.arrays.factors.shape[0], 4)),
-            product=np.zeros(components),
-            sums=np.zeros(components + shifts),
-            live=np.zeros(components + shifts, np.int64),
-            owner=np.zeros(components + shifts, np.int64),
-            used=np.zeros(components, np.int64),
-            curved=np.zeros(components, np.int64),
-            gram=np.zeros((components + shifts, components + shifts)),
-            entry_index=np.zeros((2, self.arrays.factors.shape[0] + shifts), np.int64),
-            entry_scale=np.zeros(self.arrays.factors.shape[0] + shifts),
+            rows=np.zeros((shapes if self.gammas else 0, bins)),
+            coupling=np.zeros((factors, shapes, bins)),
+            lines=lines,
+            bits=lines.view(np.int64),
+            values=np.zeros((self.arrays.functions.shape[0], 3)),
+            coefficients=np.zeros(shapes),
+            sums=np.zeros(shapes),
+            live=np.zeros((2, shapes), np.int64),
+            gram=np.zeros((shapes, shapes)),
+            entries=np.zeros((self.arrays.factors.size, 2), np.int64),
+            slopes=np.zeros(self.arrays.factors.size),
             inner=np.zeros((4 + factors, factors)),
             cross=np.zeros((factors, factors)),
-            matrix=np.zeros((parameters, parameters)),
-            vectors=np.zeros((2, parameters)),
+            matrix=np.zeros((2 + parameters, parameters)),
             order=np.zeros(parameters, np.int64),
         )
 
@@ -220,27 +248,27 @@ def build_group(members: Sequence[int], models: Sequence[histfactory.Model]) -> 
     """Stack models of equal structure into padded arrays."""
     first = models[0]
     order = _bin_factor_order(first)
-    channels, components, factors, shifts = _structure(first, order)
+    structure = _structure(first, order)
     n, bins, width = len(models), max(max(m.bins) for m in models), len(first.parameters)
-    nominal = np.zeros((n, len(first.components), bins))
-    shift_arrays = np.zeros((n, 2 * shifts.size, bins))
-    norm = np.zeros((n, int(np.sum(factors[:, 1] >= 0)), 8))
+    templates = np.zeros((n, len(structure.shapes) - 1, bins))
+    norm = np.zeros((n, structure.normsys, 8))
     observed = np.zeros((n, len(first.channels), bins))
     aux, precision, init, low, high = (np.zeros((n, width)) for _ in range(5))
     # one in padded bins, so that nothing divides by zero there
     g_aux, g_width, g_low, g_high = (np.ones((n, len(order), bins)) for _ in range(4))
     for i, model in enumerate(models):
-        slot = h = 0
-        for k, component in enumerate(model.components):
-            nominal[i, k, : component.nominal.size] = component.nominal
+        slot = row = 0
+        for component in model.components:
             for factor in component.factors:
                 if factor.lo is not None and factor.hi is not None:
                     norm[i, slot] = code4_coefficients(factor.lo, factor.hi)
                     slot += 1
+            shapes = [component.nominal]
             for shift in component.shifts:
-                shift_arrays[i, h, : shift.up.size] = shift.up
-                shift_arrays[i, h + 1, : shift.down.size] = shift.down
-                h += 2
+                shapes += [shift.up, shift.down]
+            for shape in shapes:
+                templates[i, row, : shape.size] = shape
+                row += 1
         for c, data in enumerate(model.observed):
             observed[i, c, : data.size] = data
         for p, parameter in enumerate(model.parameters):
@@ -250,24 +278,23 @@ def build_group(members: Sequence[int], models: Sequence[histfactory.Model]) -> 
             high[i, p] = parameter.init if parameter.fixed else parameter.high
         for g, q in enumerate(order):
             own = model.bin_factors[q]
-            row = np.s_[i, g, : own.aux.size]
-            g_aux[row] = own.aux
-            g_width[row] = own.width if own.kind == POISSON else own.width**-2.0
-            g_low[row] = np.where(own.fixed, own.init, own.low)
-            g_high[row] = np.where(own.fixed, own.init, own.high)
+            place = np.s_[i, g, : own.aux.size]
+            g_aux[place] = own.aux
+            g_width[place] = own.width if own.kind == POISSON else own.width**-2.0
+            g_low[place] = np.where(own.fixed, own.init, own.low)
+            g_high[place] = np.where(own.fixed, own.init, own.high)
     kind = np.array([first.bin_factors[q].kind for q in order], dtype=np.int64)
     return Group(
         members=np.asarray(members, dtype=np.int64),
         models=list(models),
         factor_order=order,
         arrays=ModelArrays(
-            channels=channels,
-            components=components,
-            factors=factors,
-            shifts=shifts,
+            channels=structure.channels,
+            shapes=np.array(structure.shapes, dtype=np.int64),
+            factors=np.array(structure.factors, dtype=np.int64),
+            functions=np.array(structure.functions, dtype=np.int64).reshape(-1, 3),
             bins=np.array([m.bins for m in models], dtype=np.int64),
-            nominal=nominal,
-            shift=shift_arrays,
+            templates=templates,
             norm=norm,
             precision=precision,
         ),

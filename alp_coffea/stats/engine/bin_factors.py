@@ -14,7 +14,16 @@ from typing import Final
 
 from numba import njit
 
-from alp_coffea.stats.engine.arrays import EXACT, INLINE, INNER, LEAST_SQUARES
+from alp_coffea.stats.engine.arrays import (
+    AUX_ROW,
+    DATA_ROW,
+    EXACT,
+    FLOOR,
+    INNER,
+    INNER_KKT,
+    POINT,
+    START,
+)
 
 _MAX_SWEEPS: Final = 200
 _CONVERGED: Final = 1e-11
@@ -63,10 +72,10 @@ def _bin_rates(model, value, c, m, i, b, rates):  # type: ignore[no-untyped-def]
         for u in range(m):
             b.cross[t, u] = 0.0
     q0 = model.channels[c, 1]
-    for k in range(model.channels[c, 0], model.channels[c + 1, 0]):
-        if not b.used[k]:
+    for s in range(model.channels[c, 0], model.channels[c + 1, 0]):
+        mask, here = model.shapes[s, 1], b.coefficients[s] * b.rows[s, i]
+        if here == 0.0:
             continue
-        mask, here = model.components[k, 2], b.product[k] * b.rows[k, i]
         whole = here
         for t in range(m):
             if mask >> t & 1:
@@ -95,8 +104,8 @@ def _bin_system(gammas, p, value, aux, q0, m, i, n, nu, weights, b):  # type: ig
 
     ``b.inner`` rows: 0 gradient, 1 rates (input), 2 step, 3 whether held, then the Hessian.
     """
-    if weights == LEAST_SQUARES:
-        slope, curve = (nu - n) / max(n, 1.0), 1.0 / max(n, 1.0)
+    if weights == START:
+        slope, curve = (nu - n) / max(nu, 1.0), 1.0 / max(nu, 1.0)
     else:
         slope = 1.0 - n / nu if n > 0.0 else 1.0
         if weights == EXACT:
@@ -242,7 +251,7 @@ def _one_factor(kind, n, i, q, weights, lines, value, aux, width, low, high):  #
     rest, rate = lines[1, i], lines[2, i]
     centre, spread = aux[q, i], width[q, i]
     lowest, highest = low[q, i], high[q, i]
-    if weights == LEAST_SQUARES:
+    if weights == START:
         v = min(max(centre if kind == 0 else centre / spread, lowest), highest)
     else:
         v = best_factor(n, rest, rate, kind, centre, spread, lowest, highest)
@@ -255,8 +264,8 @@ def _one_factor(kind, n, i, q, weights, lines, value, aux, width, low, high):  #
         if centre > 0.0:
             constraint += centre * math.log(centre / (spread * v))
         prior, prior2 = spread - centre / v, centre / (v * v)
-    if weights == LEAST_SQUARES:
-        slope, curve = (nu - n) / max(n, 1.0), 1.0 / max(n, 1.0)
+    if weights == START:
+        slope, curve = (nu - n) / max(nu, 1.0), 1.0 / max(nu, 1.0)
     else:
         slope = 1.0 - n / nu if n > 0.0 else 1.0
         curve = 1.0 / max(nu, _SMALLEST_RATE)
@@ -275,37 +284,29 @@ def _one_factor(kind, n, i, q, weights, lines, value, aux, width, low, high):  #
 
 
 @njit(**INNER)
-def _scale_row(rows, v, lines, nb):  # type: ignore[no-untyped-def]
+def _add_row(row, coefficient, nb, line):  # type: ignore[no-untyped-def]
     for i in range(nb):
-        rows[v, i] *= lines[5, i]
+        line[i] += coefficient * row[i]
 
 
 @njit(**INNER)
-def _couple_row(rows, coupling, v, lines, line, nb):  # type: ignore[no-untyped-def]
+def _multiply_row(row, weights, nb, out):  # type: ignore[no-untyped-def]
     for i in range(nb):
-        coupling[0, v, i] = rows[v, i] * lines[line, i]
+        out[i] = row[i] * weights[i]
 
 
 @njit(**INNER)
-def _add_row(rows, k, product, lines, line, nb):  # type: ignore[no-untyped-def]
-    for i in range(nb):
-        lines[line, i] += product * rows[k, i]
-
-
-@njit(**INLINE)
-def eliminate_one(model, gammas, jobs, job, c, live, weights, b):  # type: ignore[no-untyped-def]
+def _eliminate_one(model, gammas, jobs, job, c, live, weights, b):  # type: ignore[no-untyped-def]
     """:func:`eliminate` for channels with one factor per bin: row by row instead of bin by bin."""
-    p, nb = jobs.point[job], model.bins[jobs.point[job], c]
-    first, shifts = model.components.shape[0] - 1, model.shifts.size
+    p, nb = jobs.rows[job, POINT], model.bins[jobs.rows[job, POINT], c]
     q = model.channels[c, 1]
     rows, lines = b.rows, b.lines
-    data, floor = jobs.data[jobs.data_row[job], c], jobs.floor[job]
-    value, aux = jobs.gamma[job], jobs.gamma_aux[jobs.aux_row[job]]
+    data, floor = jobs.data[jobs.rows[job, DATA_ROW], c], jobs.numbers[job, FLOOR]
+    value, aux = jobs.gamma[job], jobs.gamma_aux[jobs.rows[job, AUX_ROW]]
     width, low, high = gammas.width[p], gammas.low[p], gammas.high[p]
     lines[1:3, :nb] = 0.0
-    for k in range(model.channels[c, 0], model.channels[c + 1, 0]):
-        if b.used[k]:
-            _add_row(rows, k, b.product[k], lines, 1 + model.components[k, 2], nb)
+    for s in range(model.channels[c, 0], model.channels[c + 1, 0]):
+        _add_row(rows[s], b.coefficients[s], nb, lines[1 + model.shapes[s, 1]])
     constraint, worst, kind = 0.0, 0.0, gammas.kind[q]
     for i in range(nb):
         n = data[i] if data[i] > 0.0 else floor
@@ -313,16 +314,12 @@ def eliminate_one(model, gammas, jobs, job, c, live, weights, b):  # type: ignor
         constraint += term
         worst = max(worst, g)
     for a in range(live):
-        v = b.live[a]
-        _couple_row(rows, b.coupling, v, lines, 3 + model.components[b.owner[v], 2], nb)
-    for k in range(model.channels[c, 0], model.channels[c + 1, 0]):
-        if b.used[k] and model.components[k, 2]:
-            _scale_row(rows, k, lines, nb)
-            for h in range(model.components[k, 1], model.components[k + 1, 1]):
-                _scale_row(rows, first + h, lines, nb)
-                _scale_row(rows, first + shifts + h, lines, nb)
-    if weights != LEAST_SQUARES:
-        jobs.inner[job] = max(jobs.inner[job], worst)
+        s = b.live[0, a]
+        _multiply_row(rows[s], lines[3 + model.shapes[s, 1]], nb, b.coupling[0, s])
+        if model.shapes[s, 1]:
+            _multiply_row(rows[s], lines[5], nb, rows[s])
+    if weights != START:
+        jobs.numbers[job, INNER_KKT] = max(jobs.numbers[job, INNER_KKT], worst)
     return constraint
 
 
@@ -330,27 +327,30 @@ def eliminate_one(model, gammas, jobs, job, c, live, weights, b):  # type: ignor
 def eliminate(model, gammas, jobs, job, c, live, weights, b):  # type: ignore[no-untyped-def]
     """Set the channel's bin factors to their best values for the current rates.
 
-    Multiplies the shapes and nu by them and fills ``b.coupling``, the derivatives of every live
-    shape's rate with the factors' gradient over the Cholesky factor of each bin's Hessian.
+    Leaves nu in line 0 of ``b.lines``, the live shapes multiplied by the factors in ``b.rows``,
+    and in ``b.coupling`` the derivatives of every live shape's rate with the factors' gradient
+    over the Cholesky factor of each bin's Hessian.
     Returns the constraints' part of the likelihood, relative to its best value.
     """
-    p = jobs.point[job]
-    first, shifts = model.components.shape[0] - 1, model.shifts.size
+    p, nb = jobs.rows[job, POINT], model.bins[jobs.rows[job, POINT], c]
     q0, m = model.channels[c, 1], model.channels[c + 1, 1] - model.channels[c, 1]
-    k0, k1 = model.channels[c, 0], model.channels[c + 1, 0]
-    data = jobs.data[jobs.data_row[job], c]
-    value, aux = jobs.gamma[job], jobs.gamma_aux[jobs.aux_row[job]]
-    floor = jobs.floor[job]
+    for s in range(model.channels[c, 0], model.channels[c + 1, 0]):
+        for i in range(nb):
+            b.rows[s, i] = model.templates[p, s, i]
+    if m == 1:
+        return _eliminate_one(model, gammas, jobs, job, c, live, weights, b)
+    data, floor = jobs.data[jobs.rows[job, DATA_ROW], c], jobs.numbers[job, FLOOR]
+    value, aux = jobs.gamma[job], jobs.gamma_aux[jobs.rows[job, AUX_ROW]]
     constraint, worst = 0.0, 0.0
-    for i in range(model.bins[p, c]):
+    for i in range(nb):
         n = data[i] if data[i] > 0.0 else floor
-        if weights == LEAST_SQUARES:
+        if weights == START:
             _start(gammas, p, value, aux, q0, m, i)
         else:
             _solve_bin(model, gammas, p, c, value, aux, m, i, n, b)
         nu = _bin_rates(model, value, c, m, i, b, b.inner[1])
         slope, curve = _bin_system(gammas, p, value, aux, q0, m, i, n, nu, weights, b)
-        if weights != LEAST_SQUARES:
+        if weights != START:
             worst = max(worst, _residual(m, b))
         if not _factorise(m, b):
             # only far from a minimum: take the expectation, which is positive definite
@@ -361,8 +361,8 @@ def eliminate(model, gammas, jobs, job, c, live, weights, b):  # type: ignore[no
         b.lines[0, i] = nu
         constraint += _constraint(gammas, p, value, aux, q0, m, i)
         for a in range(live):
-            v = b.live[a]
-            mask, shape = model.components[b.owner[v], 2], b.rows[v, i]
+            s = b.live[0, a]
+            mask, shape = model.shapes[s, 1], b.rows[s, i]
             whole = shape
             for t in range(m):
                 if mask >> t & 1:
@@ -376,18 +376,8 @@ def eliminate(model, gammas, jobs, job, c, live, weights, b):  # type: ignore[no
                             part *= value[q0 + u, i]
                     total += slope * part
                 for u in range(t):
-                    total -= b.inner[4 + t, u] * b.coupling[u, v, i]
-                b.coupling[t, v, i] = total * b.inner[4 + t, t]
-        for k in range(k0, k1):
-            if not b.used[k]:
-                continue
-            scale, mask = 1.0, model.components[k, 2]
-            for t in range(m):
-                if mask >> t & 1:
-                    scale *= value[q0 + t, i]
-            b.rows[k, i] *= scale
-            for h in range(model.components[k, 1], model.components[k + 1, 1]):
-                b.rows[first + h, i] *= scale
-                b.rows[first + shifts + h, i] *= scale
-    jobs.inner[job] = max(jobs.inner[job], worst)
+                    total -= b.inner[4 + t, u] * b.coupling[u, s, i]
+                b.coupling[t, s, i] = total * b.inner[4 + t, t]
+            b.rows[s, i] = whole
+    jobs.numbers[job, INNER_KKT] = max(jobs.numbers[job, INNER_KKT], worst)
     return constraint

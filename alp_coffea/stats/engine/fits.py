@@ -13,16 +13,20 @@ from typing import Final
 import numpy as np
 
 from alp_coffea.stats.engine.arrays import (
+    DESCENT,
     EXACT,
     FISHER,
-    LEAST_SQUARES,
+    KKT,
+    START,
+    THETA,
     Array,
     Index,
+    JobArrays,
     Jobs,
 )
 from alp_coffea.stats.engine.batch import Group
 from alp_coffea.stats.engine.likelihood import evaluate
-from alp_coffea.stats.engine.newton import DESCENT, KKT, newton_steps
+from alp_coffea.stats.engine.newton import newton_steps
 
 # Status bits of one fit
 NOT_CONVERGED: Final = 1
@@ -40,9 +44,7 @@ _RIDGE: Final = 1e-9
 _MAX_EXPLORATIONS: Final = 4
 _STARTING_PULLS: Final = (-1.5, -0.5, 0.5, 1.5)
 _DEEPER: Final = 1e-9  # likelihood difference that makes another minimum the better one
-_STATE: Final = (
-    "theta", "gamma", "value", "nu", "gradient", "hessian", "inner", "step", "state", "info"
-)  # fmt: skip
+_STATE: Final = ("block", "gamma", "nu", "hessian", "flags", "numbers")
 _BARRIERS: Final = 10.0 ** -np.arange(1.0, 12.0)
 
 
@@ -72,31 +74,23 @@ class Problem:
         self.iterations = np.zeros(n, dtype=np.int64)
         self.kkt = np.full(n, np.inf)
         self.limited = np.zeros(n, dtype=np.int64)
-        self.jobs = Jobs(
-            point=point,
-            data_row=rows,
-            aux_row=point if aux is None else rows,
-            data=data,
-            aux=group.aux if aux is None else aux,
-            gamma_aux=group.gamma_aux if gamma_aux is None else gamma_aux,
-            theta=group.init[point],
-            gamma=group.gamma_aux[point],
-            low=group.low[point],
-            high=group.high[point],
-            vary=group.low[point] < group.high[point],
-            value=np.zeros(n),
-            nu=np.zeros(data.shape),
-            gradient=np.zeros((n, p)),
-            hessian=np.zeros((n, p, p)),
-            inner=np.zeros(n),
-            empty=np.zeros(n, dtype=np.bool_),
-            floor=np.zeros(n),
-            step=np.zeros((n, p)),
-            target=np.zeros((n, p)),
-            tangent=np.zeros((n, p)),
-            state=np.zeros((n, p), dtype=np.int8),
-            info=np.zeros((n, 4)),
+        self.jobs = jobs = Jobs(
+            JobArrays(
+                rows=np.stack([point, rows, point if aux is None else rows], axis=1),
+                data=data,
+                aux=group.aux if aux is None else aux,
+                gamma_aux=group.gamma_aux if gamma_aux is None else gamma_aux,
+                gamma=group.gamma_aux[point],
+                block=np.zeros((n, 7, p)),
+                hessian=np.zeros((n, p, p)),
+                flags=np.zeros((n, 2, p), np.int8),
+                numbers=np.zeros((n, 8)),
+                nu=np.zeros(data.shape),
+            )
         )
+        jobs.theta[:] = group.init[point]
+        jobs.low[:], jobs.high[:] = group.low[point], group.high[point]
+        jobs.vary[:] = jobs.low < jobs.high
 
     @property
     def everything(self) -> Index:
@@ -119,11 +113,15 @@ class Problem:
     def evaluate(self, active: Index, weights: int = EXACT) -> None:
         """Likelihoods and derivatives at the current parameters."""
         group = self.group
-        evaluate(group.arrays, group.gammas, self.jobs, active, weights, self.buffers)
+        evaluate(group.arrays, group.gammas, self.jobs.arrays, active, weights, self.buffers)
 
     def steps(self, active: Index, poi: int = -1, ridge: float = 0.0) -> None:
         """Newton steps and KKT residuals at the last evaluation."""
-        newton_steps(self.jobs, active, poi, ridge, self.buffers)
+        jobs, b = self.jobs.arrays, self.buffers
+        newton_steps(
+            jobs.block, jobs.hessian, jobs.flags, jobs.numbers, active, poi, ridge, b.matrix,
+            b.order,
+        )  # fmt: skip
 
     def profile_steps(self, active: Index) -> None:
         """Newton steps with the POI pinned, its profile's slope, curvature and tangent.
@@ -141,7 +139,7 @@ class Problem:
         Leaves all active fits evaluated.
         """
         jobs = self.jobs
-        self.evaluate(active, LEAST_SQUARES)
+        self.evaluate(active, START)
         self.steps(active, ridge=_RIDGE)
         base, target = jobs.theta[active].copy(), jobs.target[active].copy()
         failed = np.isnan(jobs.info[active, DESCENT])
@@ -184,16 +182,18 @@ class Problem:
         These are the least-squares estimate and several values of each interpolated parameter.
         """
         jobs, group = self.jobs, self.group
-        kept = [getattr(jobs, name)[active].copy() for name in _STATE]
+        arrays = [getattr(jobs.arrays, name) for name in _STATE]
+        kept = [array[active] for array in arrays]
+        deepest = kept[0][:, THETA]
         own = [array[active].copy() for array in (self.status, self.kkt, self.iterations)]
         best = jobs.value[active].copy()
         found = False
         for start in [None, *product(group.explored, _STARTING_PULLS)]:
-            jobs.theta[active] = kept[0]
+            jobs.theta[active] = deepest
             if start is None:
                 rows = jobs.vary[active]
                 init = np.clip(group.init[jobs.point[active]], jobs.low[active], jobs.high[active])
-                jobs.theta[active] = np.where(rows, init, kept[0])
+                jobs.theta[active] = np.where(rows, init, deepest)
                 self.start_from_data(active)
             else:
                 q, pull = start
@@ -206,12 +206,12 @@ class Problem:
             better |= (self.kkt[active] < ACCEPTED) & ~(own[1] < ACCEPTED)
             found = found or bool(better.any())
             best[better] = jobs.value[active[better]]
-            for values, name in zip(kept, _STATE, strict=True):
-                values[better] = getattr(jobs, name)[active[better]]
+            for values, array in zip(kept, arrays, strict=True):
+                values[better] = array[active[better]]
             for values, array in zip(own, (self.status, self.kkt, self.iterations), strict=True):
                 values[better] = array[active[better]]
-        for values, name in zip(kept, _STATE, strict=True):
-            getattr(jobs, name)[active] = values
+        for values, array in zip(kept, arrays, strict=True):
+            array[active] = values
         for values, array in zip(own, (self.status, self.kkt, self.iterations), strict=True):
             array[active] = values
         return found
@@ -278,7 +278,7 @@ class Problem:
             bound = value[pending] + _SUFFICIENT * fraction * descent[pending] + slack[pending]
             bad = ~(jobs.value[rows] <= bound)
             if fraction == 1.0:
-                self.limited[rows[bad & jobs.empty[rows]]] += 1
+                self.limited[rows[bad & (jobs.empty[rows] > 0.0)]] += 1
             pending = pending[bad]
             if pending.size == 0:
                 return active[:0]

@@ -325,7 +325,7 @@ class Engine:
             own = _split_channels(group, points, counts[rows, members])
             bad: Flags = np.logical_not(np.all(np.isfinite(own) & (own >= 0.0), axis=(1, 2)))
             own = np.where(bad[:, np.newaxis, np.newaxis], 0.0, own)
-            null, signed = point_fits.null_and_signed(group, points, own, held[members])
+            null, signed = point_fits.null_and_signed(group, points, own, held[members], edge=False)
             place = (rows, members)
             columns["q0"][place] = point_fits.signed_q(null, signed, group.poi, held[members])
             columns["poi"][place] = signed.theta[:, group.poi]

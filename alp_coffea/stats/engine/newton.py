@@ -11,18 +11,29 @@ from typing import Final
 
 from numba import njit
 
-from alp_coffea.stats.engine.arrays import ENTRY, INLINE, INNER
-
-# Columns of ``Jobs.info``
-KKT: Final = 0
-DESCENT: Final = 1
-POI_SLOPE: Final = 2
-POI_CURVATURE: Final = 3
+from alp_coffea.stats.engine.arrays import (
+    DESCENT,
+    ENTRY,
+    GRADIENT,
+    HIGH,
+    INNER,
+    INNER_KKT,
+    KKT,
+    LOW,
+    POI_CURVATURE,
+    POI_SLOPE,
+    STATE,
+    STEP,
+    TANGENT,
+    TARGET,
+    THETA,
+    VARY,
+)
 
 _SINGULAR: Final = 1e-14  # pivots smaller than this, relative to the diagonal, are rounding
 
 
-@njit(**INLINE)
+@njit(**INNER)
 def _factorise(h, order, free, out):  # type: ignore[no-untyped-def]
     """Cholesky factor of the rows in ``order``, inverse pivots on the diagonal."""
     for a in range(free):
@@ -55,21 +66,22 @@ def _solve(factor, x, free):  # type: ignore[no-untyped-def]
         x[a] = total * factor[a, a]
 
 
-@njit(**INLINE)
-def _box(theta, low, high, g, h, step, state, b):  # type: ignore[no-untyped-def]
+@njit(**INNER)
+def _box(block, h, state, matrix, order):  # type: ignore[no-untyped-def]
     """Minimise g.d + d.h.d/2 with low <= theta + d <= high: primal active-set method.
 
     Returns the number of free parameters, or -1 if ``h`` is not positive definite on them.
     """
-    n = theta.size
-    target, order = b.vectors[0], b.order
+    theta, low, high = block[THETA], block[LOW], block[HIGH]
+    g, step, n = block[GRADIENT], block[STEP], order.size
+    target, factor = matrix[0], matrix[2:]
     for _ in range(4 * n + 20):
         free = 0
         for p in range(n):
             if state[p] == 0:
                 order[free] = p
                 free += 1
-        if not _factorise(h, order, free, b.matrix):
+        if not _factorise(h, order, free, factor):
             return -1
         for a in range(free):
             p = order[a]
@@ -78,7 +90,7 @@ def _box(theta, low, high, g, h, step, state, b):  # type: ignore[no-untyped-def
                 if state[q] != 0:
                     total -= h[p, q] * step[q]
             target[a] = total
-        _solve(b.matrix, target, free)
+        _solve(factor, target, free)
         fraction, blocking, side = 1.0, -1, 0
         for a in range(free):
             p = order[a]
@@ -113,28 +125,28 @@ def _box(theta, low, high, g, h, step, state, b):  # type: ignore[no-untyped-def
 
 
 @njit(**ENTRY)
-def newton_steps(jobs, active, poi, ridge, b):  # type: ignore[no-untyped-def]
-    """Newton step inside the box and KKT residual of the ``active`` jobs, into ``jobs``.
+def newton_steps(block, hessians, flags, numbers, active, poi, ridge, matrix, order):  # type: ignore[no-untyped-def]
+    """Newton step inside the box and KKT residual of the ``active`` jobs.
 
     The KKT residual is the largest projected gradient times the parameter's conditional error.
-    A job whose Hessian is not positive definite gets a NaN in its info's DESCENT column. ``poi``
+    A job whose Hessian is not positive definite gets a NaN in its numbers' DESCENT. ``poi``
     >= 0 asks for the profile along that parameter, which must be pinned: slope and curvature of
     the profile likelihood, and the tangent of the other parameters. ``ridge`` is added to the
     diagonal, relative to it.
     """
+    n = order.size
     for place in range(active.size):
         job = active[place]
-        theta, low, high = jobs.theta[job], jobs.low[job], jobs.high[job]
-        g, h, step, state = jobs.gradient[job], jobs.hessian[job], jobs.step[job], jobs.state[job]
-        n = theta.size
-        worst = jobs.inner[job]
+        own, h, info = block[job], hessians[job], numbers[job]
+        vary, state = flags[job, VARY], flags[job, STATE]
+        theta, low, high, g, step = own[THETA], own[LOW], own[HIGH], own[GRADIENT], own[STEP]
+        worst = info[INNER_KKT]
         for p in range(n):
             step[p] = 0.0
             h[p, p] *= 1.0 + ridge
-            if low[p] == high[p] or not jobs.vary[job, p]:
-                state[p] = -1 if low[p] == high[p] else 2
-                continue
-            if g[p] == 0.0 and h[p, p] == 0.0:
+            if low[p] == high[p]:
+                state[p] = -1
+            elif not vary[p] or (g[p] == 0.0 and h[p, p] == 0.0):
                 state[p] = 2  # nothing depends on it
             elif theta[p] <= low[p] and g[p] >= 0.0:
                 state[p] = -1
@@ -143,33 +155,33 @@ def newton_steps(jobs, active, poi, ridge, b):  # type: ignore[no-untyped-def]
             else:
                 state[p] = 0
                 worst = max(worst, abs(g[p]) / math.sqrt(max(h[p, p], 1e-300)))
-        info = jobs.info[job]
-        info[0] = worst
-        free = _box(theta, low, high, g, h, step, state, b)
+        info[KKT] = worst
+        free = _box(own, h, state, matrix, order)
         if free < 0:
-            info[1] = math.nan
+            info[DESCENT] = math.nan
             continue
-        descent, target = 0.0, jobs.target[job]
+        descent, target = 0.0, own[TARGET]
         for p in range(n):
             descent += g[p] * step[p]
-            target[p] = min(max(theta[p] + step[p], low[p]), high[p])
-            if not jobs.vary[job, p]:
+            if not vary[p]:
                 target[p] = theta[p]
             elif state[p] == -1:
                 target[p] = low[p]
             elif state[p] == 1:
                 target[p] = high[p]
-        info[1] = descent
+            else:
+                target[p] = min(max(theta[p] + step[p], low[p]), high[p])
+        info[DESCENT] = descent
         if poi >= 0:
-            side, tangent = b.vectors[0], jobs.tangent[job]
+            side, tangent = matrix[0], own[TANGENT]
             slope, curvature = g[poi], h[poi, poi]
             for p in range(n):
                 slope += h[poi, p] * step[p]
                 tangent[p] = 0.0
             for a in range(free):
-                side[a] = -h[b.order[a], poi]
-            _solve(b.matrix, side, free)
+                side[a] = -h[order[a], poi]
+            _solve(matrix[2:], side, free)
             for a in range(free):
-                tangent[b.order[a]] = side[a]
-                curvature += h[poi, b.order[a]] * side[a]
-            info[2], info[3] = slope, curvature
+                tangent[order[a]] = side[a]
+                curvature += h[poi, order[a]] * side[a]
+            info[POI_SLOPE], info[POI_CURVATURE] = slope, curvature

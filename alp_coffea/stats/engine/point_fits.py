@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from scipy.special import gammaln, xlogy
@@ -13,6 +14,8 @@ from alp_coffea.stats.engine.asymptotics import LimitFinder
 from alp_coffea.stats.engine.batch import Group
 from alp_coffea.stats.engine.fits import AT_EDGE, NO_DOMAIN, NOT_CONVERGED, SINGULAR, Problem
 from alp_coffea.stats.engine.results import Status
+
+_WORSE: Final = 1e-9  # likelihood; fits end within a millionth of that of their minimum
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,17 @@ def saturated(counts: Array) -> Array:
 
 
 def snapshot(
-    problem: Problem, failed: Status, *, full: bool, gamma_errors: bool = False
+    problem: Problem,
+    failed: Status,
+    *,
+    full: bool,
+    gamma_errors: bool = False,
+    edge: bool = True,
 ) -> Snapshot:
     """Copy a finished fit out of its problem.
 
-    ``full`` includes what is per parameter, ``gamma_errors`` the errors of bin factors, which are
-    NaN otherwise.
+    ``full`` includes what is per parameter, ``gamma_errors`` the errors of bin factors and
+    ``edge`` the smallest rates, which are NaN otherwise.
     """
     jobs, rows = problem.jobs, problem.everything
     bits = problem.status
@@ -92,7 +100,9 @@ def snapshot(
         errors=uncertainties.parameter_errors(problem, rows) if full else np.zeros((0, 0)),
         gamma_errors=spreads,
         poi_error=uncertainties.poi_errors(problem, rows) if varied else np.zeros(rows.size),
-        edge=smallest_rate(problem.group, jobs.point, jobs.nu),
+        edge=smallest_rate(problem.group, jobs.point, jobs.nu)
+        if edge
+        else np.full(rows.size, np.nan),
     )
 
 
@@ -115,10 +125,17 @@ def null_fit(problem: Problem, poi: Array | float) -> None:
     problem.minimise(rows, evaluated=True)
 
 
-def signed_fit(problem: Problem, rows: Index) -> None:
-    """Continue from the current parameters with the parameter of interest free below zero."""
-    problem.free_poi(rows, -np.inf)
-    problem.minimise(rows)
+def free_fit(problem: Problem, rows: Index, low: float) -> None:
+    """Continue finished null fits with the parameter of interest free above ``low``."""
+    jobs = problem.jobs
+    null, value = jobs.theta[rows], jobs.value[rows]
+    problem.free_poi(rows, low)
+    problem.start_from_data(rows)
+    problem.minimise(rows, evaluated=True)
+    # a start that led to a worse minimum than the null fit's
+    worse = ~(jobs.value[rows] <= value + _WORSE)
+    jobs.theta[rows[worse]] = null[worse]
+    problem.minimise(rows[worse])
 
 
 def limits(
@@ -170,11 +187,10 @@ def scan(
     rows = problem.everything
     null_fit(problem, 0.0)
     null = snapshot(problem, Status.NULL_NOT_CONVERGED, full=True)
-    problem.free_poi(rows, 0.0)
-    problem.minimise(rows)
+    free_fit(problem, rows, 0.0)
     free = snapshot(problem, Status.FREE_NOT_CONVERGED, full=True)
     at_zero = np.flatnonzero(problem.jobs.theta[:, group.poi] <= 0.0)
-    signed_fit(problem, at_zero)
+    free_fit(problem, at_zero, -np.inf)
     signed = snapshot(problem, Status.SIGNED_NOT_CONVERGED, full=False)
     found = limits(problem, null, free if observed else None, level, expected)
     return PieceScan(null, free, signed, found)
@@ -189,21 +205,20 @@ def limits_only(
     null = snapshot(problem, Status.NULL_NOT_CONVERGED, full=True)
     free = None
     if observed:
-        problem.free_poi(problem.everything, 0.0)
-        problem.minimise(problem.everything)
+        free_fit(problem, problem.everything, 0.0)
         free = snapshot(problem, Status.FREE_NOT_CONVERGED, full=False)
     return limits(problem, null, free, level, expected)
 
 
 def null_and_signed(
-    group: Group, points: Index, counts: Array, poi: Array | float
+    group: Group, points: Index, counts: Array, poi: Array | float, *, edge: bool = True
 ) -> tuple[Snapshot, Snapshot]:
     """Null and signed fits."""
     problem = Problem(group, points, counts)
     null_fit(problem, poi)
-    null = snapshot(problem, Status.NULL_NOT_CONVERGED, full=False)
-    signed_fit(problem, problem.everything)
-    return null, snapshot(problem, Status.SIGNED_NOT_CONVERGED, full=False)
+    null = snapshot(problem, Status.NULL_NOT_CONVERGED, full=False, edge=False)
+    free_fit(problem, problem.everything, -np.inf)
+    return null, snapshot(problem, Status.SIGNED_NOT_CONVERGED, full=False, edge=edge)
 
 
 def signed_q(null: Snapshot, signed: Snapshot, poi: int, tested: Array | float = 0.0) -> Array:

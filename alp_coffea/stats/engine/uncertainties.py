@@ -6,9 +6,15 @@ from typing import Final
 
 import numpy as np
 
-from alp_coffea.stats.engine.arrays import Array, Index
+from alp_coffea.stats.engine.arrays import (
+    AUX_ROW,
+    DESCENT,
+    POI_CURVATURE,
+    Array,
+    Index,
+    Jobs,
+)
 from alp_coffea.stats.engine.fits import NO_DOMAIN, NOT_CONVERGED, SINGULAR, Problem
-from alp_coffea.stats.engine.newton import DESCENT, POI_CURVATURE
 
 _STEP: Final = 1e-4  # of numerical derivatives, in units of the parameter's error
 
@@ -69,10 +75,12 @@ def bin_factor_errors(problem: Problem, active: Index) -> Array:
     if group.gammas is None:
         return np.zeros((active.size, 0, 0))
     rows, points = original.aux_row, original.point[active]
-    jobs = original._replace(
-        aux_row=np.arange(original.point.size),
-        aux=original.aux[rows].copy(),
-        gamma_aux=original.gamma_aux[rows].copy(),
+    places = original.arrays.rows.copy()
+    places[:, AUX_ROW] = np.arange(rows.size)
+    jobs = Jobs(
+        original.arrays._replace(
+            rows=places, aux=original.aux[rows], gamma_aux=original.gamma_aux[rows]
+        )
     )
     problem.jobs = jobs
     spread = covariance(problem, active)
