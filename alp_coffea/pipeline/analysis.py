@@ -61,7 +61,12 @@ def run_analysis(
     job = Job(path, settings, samples, Path(out), options or Options(), progress)
     job.out.mkdir(parents=True, exist_ok=True)
     if "scan" in stages:
-        _check_range(job)
+        check_range(job)
+    return run_stages(job, stages)
+
+
+def run_stages(job: Job, stages: Sequence[Stage]) -> Run:
+    """Run some stages of a job, in their order."""
     for stage in STAGES:
         if stage in stages:
             with job.timed(stage):
@@ -69,7 +74,7 @@ def run_analysis(
     return Run(job.out)
 
 
-def _check_range(job: Job) -> None:
+def check_range(job: Job) -> None:
     """Refuse a scan beyond the simulated masses before anything is computed."""
     masses = [sample.mass for sample in job.catalogue.of_kind("signal") if sample.mass is not None]
     scan = job.analysis.scan

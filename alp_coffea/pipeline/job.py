@@ -59,6 +59,8 @@ class Options:
     #: Signals added to the data before the scan, such as ``mass=3.0,sigma=0.5`` (GeV, pb).
     inject: tuple[str, ...] = ()
     seed: int = 0
+    #: Keep converged points of the last scan if nothing but its range has changed.
+    resume_scan: bool = False
     command: str = ""
 
 

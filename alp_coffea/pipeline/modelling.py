@@ -18,7 +18,7 @@ LOWEST_MASS: Final = {"recoil": 3.0}
 def model(job: Job) -> None:
     """Fit the peaks of all signal samples and write ``signal_model.json``."""
     run = job.processed()
-    samples = _signal_samples(job, run)
+    samples = signal_samples(job, run)
     if not samples:
         raise ConfigurationError(f"{job.path}: the catalogue has no signal sample to model")
     names = list(samples[0].histogram.axes["definition"])
@@ -33,7 +33,7 @@ def model(job: Job) -> None:
     model.save(job.out / "signal_model.json")
 
 
-def _signal_samples(job: Job, run: Run) -> list[SignalSample]:
+def signal_samples(job: Job, run: Run) -> list[SignalSample]:
     """One sample per mass; those of several campaigns added, each scaled to its data."""
     rows: dict[float, list[dict[str, Any]]] = {}
     for row in run.samples.values():

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import Final
 
-from alp_coffea.config import (
-    Nuisances,
-)
+import alp_coffea
+from alp_coffea.config import Nuisances
 from alp_coffea.errors import ConfigurationError
 from alp_coffea.events.blinding import hides_signal_region
-from alp_coffea.pipeline.job import Job
+from alp_coffea.pipeline.job import Job, content_hash
 from alp_coffea.results import Run, save_workspaces, workspace_name
 from alp_coffea.stats.background import Spectra
 from alp_coffea.stats.crossing import expected_crossing
 from alp_coffea.stats.injection import Injection, inject
-from alp_coffea.stats.scan import scan
+from alp_coffea.stats.scan import converged, scan
+from alp_coffea.stats.scan_result import ScanResult
 from alp_coffea.stats.systematics import Systematics, measure
 
 #: Mass definitions whose expected limits are compared.
@@ -40,17 +41,21 @@ def scan_masses(job: Job) -> None:
         luminosity=run.luminosity,
         seed=job.options.seed,
     )
+    inputs = _inputs(job)
+    finished = _finished(job, inputs) if job.options.resume_scan else None
+    earlier = run.workspaces if finished is not None else {}
     result, models = scan(
         data,
         run.signal_model,
         job.analysis.scan,
         luminosity=run.luminosity,
         background=background,
-        background_size=_background_size(run),
-        systematics=_systematics(run, job.analysis.scan.nuisances),
+        background_size=background_size(run),
+        systematics=measured_systematics(run, job.analysis.scan.nuisances),
         production=job.production,
         synthetic=run.manifest["synthetic"],
         blinded=blinded,
+        finished=finished,
         progress=job.report("scan"),
     )
     if background is not None and CROSSING <= set(background.axes["definition"]):
@@ -58,10 +63,14 @@ def scan_masses(job: Job) -> None:
             Spectra.of(background), run.signal_model, job.analysis.scan, luminosity=run.luminosity
         )
         result = replace(result, meta={**result.meta, "expected_crossing": crossing.mass})
-    result = replace(result, meta={**result.meta, "injected": list(job.options.inject)})
+    made = {"injected": list(job.options.inject), "inputs": inputs}
+    result = replace(result, meta={**result.meta, **made})
     result.save(job.out)
+    kept = converged(finished)
+    masses = {f"m_{row['mass']:.4f}" for row in result if row["mass"] in kept}
     save_workspaces(
         {
+            **{name: w for name, w in earlier.items() if _of(name) in masses},
             **{workspace_name(p.window.mass): p.workspace for p in models.nominal},
             **{workspace_name(p.window.mass, limit=True): p.workspace for p in models.limiting},
             **{
@@ -73,7 +82,36 @@ def scan_masses(job: Job) -> None:
     )
 
 
-def _systematics(run: Run, settings: Nuisances) -> Systematics:
+def _of(name: str) -> str:
+    """The mass in a workspace's file name: ``m_0.5000`` of ``m_0.5000_limit.json``."""
+    return "_".join(name.removesuffix(".json").split("_")[:2])
+
+
+def _inputs(job: Job) -> str:
+    """Hash of everything that a point of the scan depends on, except the scan's range."""
+    settings = job.analysis.scan.model_dump(mode="json", exclude={"low", "high", "excluded"})
+    model = (job.out / "signal_model.json").read_bytes()
+    return content_hash(
+        {
+            # the grid of masses begins at the lowest
+            "scan": [job.analysis.scan.low, settings],
+            "histograms": job.fingerprint,
+            "signal": hashlib.sha256(model).hexdigest(),
+            "theory": job.analysis.model_dump(mode="json")["theory"],
+            "injected": [list(job.options.inject), job.options.seed],
+            "version": alp_coffea.__version__,
+        }
+    )
+
+
+def _finished(job: Job, inputs: str) -> ScanResult | None:
+    """The last scan, if it was made of the same."""
+    path = job.out / "scan.json"
+    last = ScanResult.load(path) if path.is_file() else None
+    return last if last is not None and last.meta.get("inputs") == inputs else None
+
+
+def measured_systematics(run: Run, settings: Nuisances) -> Systematics:
     """Nuisance sizes, measured where the processor evaluated variations of the signal."""
     name = "true_mass_variations"
     variations = [
@@ -84,7 +122,7 @@ def _systematics(run: Run, settings: Nuisances) -> Systematics:
     return measure(settings, variations)
 
 
-def _background_size(run: Run) -> float | None:
+def background_size(run: Run) -> float | None:
     """Luminosity of the smallest background sample over that of the data."""
     covered = [
         row["covered_luminosity"]

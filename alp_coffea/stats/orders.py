@@ -43,7 +43,7 @@ class OrderFit:
     """
 
     mass: float
-    definition: str
+    definition: Definition
     left: float
     right: float
     order: int
@@ -185,7 +185,7 @@ class Combination:
     counts those with a fit.
     """
 
-    definition: str
+    definition: Definition
     order: int
     left: float
     right: float
@@ -203,7 +203,7 @@ def combinations(fits: Sequence[OrderFit]) -> list[Combination]:
     is not smooth adds; combinations without a fit at some mass come last. Call it once per
     region that shall have one combination.
     """
-    groups: dict[tuple[str, int, float, float], list[OrderFit]] = {}
+    groups: dict[tuple[Definition, int, float, float], list[OrderFit]] = {}
     for fit in fits:
         if fit.ok:
             groups.setdefault((fit.definition, fit.order, fit.left, fit.right), []).append(fit)

@@ -172,6 +172,7 @@ def scan(
     production: Production | None = None,
     synthetic: bool = False,
     blinded: bool = False,
+    finished: ScanResult | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[ScanResult, ScanModels]:
     """Fit every mass hypothesis of the scan.
@@ -203,12 +204,15 @@ def scan(
     blinded
         ``data`` are the expected background: expected limits are kept, everything observed is
         left empty and the status is ``blinded``.
+    finished
+        An earlier result with the same input and settings, except for the range: its converged
+        points are taken over and not fitted again.
     progress
         Called with (fits done, fits in all).
 
     Returns
     -------
-    The result, and the statistical models that its numbers come from.
+    The result, and the statistical models of the points that were fitted now.
     """
     settings = settings or Scan()
     production = production or Strahlung(model.sqrt_s)
@@ -217,7 +221,9 @@ def scan(
     choices = {
         "nominal": (NOMINAL,), "nine": NINE_CHOICES, "discrete": ORDER_CHOICES
     }[settings.background_choices]  # fmt: skip
-    masses = hypotheses(model, settings)
+    wanted = hypotheses(model, settings)
+    kept = converged(finished)
+    masses = [mass for mass in wanted if mass not in kept]
     level = settings.confidence_level
     built: list[list[Point | ModelError]] = []
     fitted: list[list[_Fitted]] = []
@@ -254,7 +260,16 @@ def scan(
     ]
     profiled = [point for column in built for point in column if isinstance(point, Point)]
     models = ScanModels(nominal, limiting, profiled if choices is ORDER_CHOICES else [])
-    return ScanResult(rows, model.sqrt_s, synthetic), models
+    fresh = {row["mass"]: row for row in rows}
+    merged = tuple(fresh[mass] if mass in fresh else kept[mass] for mass in wanted)
+    return ScanResult(merged, model.sqrt_s, synthetic), models
+
+
+def converged(result: ScanResult | None) -> dict[float, Row]:
+    """Rows of the converged points of a scan by mass [GeV]; none of no scan."""
+    if result is None:
+        return {}
+    return {row["mass"]: row for row in result if row["status"] in ("ok", "blinded")}
 
 
 def _fitted(

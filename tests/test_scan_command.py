@@ -1,0 +1,119 @@
+"""``alp-coffea scan`` and ``plot``: from an output folder alone, resumed, and still blind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from alp_coffea.__main__ import main
+from alp_coffea.pipeline import run_analysis
+from alp_coffea.pipeline.reopening import run_again
+from alp_coffea.results import load
+
+FILES = ("manifest.json", "histograms.zip", "cutflow.json", "cutflow.csv", "signal_model.json")
+
+
+@pytest.fixture(scope="module")
+def processed(small_input: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("processed")
+    run_analysis(small_input / "analysis.yaml", out, stages=["process", "model"])
+    return out
+
+
+@pytest.fixture
+def folder(processed: Path, tmp_path: Path) -> Path:
+    for name in FILES:
+        shutil.copy(processed / name, tmp_path / name)
+    return tmp_path
+
+
+def scan(folder: Path, *options: str) -> int:
+    return main(["scan", str(folder), "--no-plots", *options])
+
+
+def test_a_folder_is_enough_to_scan(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert scan(folder, "--background-choices", "nominal", "--confidence-level", "0.9") in (0, 4)
+    run = load(folder)
+    assert set(run.scan["level"]) == {0.9}
+    assert "ScanResult:" in capsys.readouterr().out
+    assert run.manifest["stages"]["scan"]["command"].startswith("alp-coffea scan")
+    # the same as the stage of a run from the beginning
+    again = run_again(folder, ["scan"], scan={"background_choices": "nominal"})
+    assert np.array_equal(again.scan["sigma_exp"], run.scan["sigma_exp"], equal_nan=True)
+
+
+def test_resuming_keeps_points_and_their_models(folder: Path) -> None:
+    low = load(folder).manifest["configuration"]["analysis"]["scan"]["low"]
+    middle, high = str(low + 0.4), str(low + 0.6)
+    scan(folder, "--background-choices", "nominal", "--high", middle)
+    first = load(folder).scan
+    marked = json.loads((folder / "scan.json").read_text("utf-8"))
+    for row in marked["rows"]:
+        row["note"] = "kept"
+    (folder / "scan.json").write_text(json.dumps(marked), "utf-8")
+    scan(folder, "--high", high, "--resume")
+    second = load(folder)
+    assert len(second.scan) > len(first)
+    kept = second.scan["note"] == "kept"
+    assert kept.sum() == (first["status"] == "ok").sum()
+    for row in second.scan:
+        if row["status"] == "ok":
+            assert second.workspace(row["mass"])["channels"]
+    # without asking for it, or with other settings, everything is fitted again
+    scan(folder, "--confidence-level", "0.9", "--resume")
+    assert not (load(folder).scan["note"] == "kept").any()
+
+
+def test_mistakes_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert scan(folder, "--background-choices", "discret") == 2
+    assert "scan.background_choices: Input should be 'nominal'" in capsys.readouterr().err
+    assert main(["scan", str(folder / "nothing")]) == 3
+    assert scan(folder, "--low", "0.001") == 2
+    assert "never extrapolated" in capsys.readouterr().err
+
+
+def test_what_was_blind_stays_blind(
+    small_input: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    analysis = yaml.safe_load((small_input / "analysis.yaml").read_text("utf-8"))
+    analysis["blinding"] = {"policy": "full"}
+    path = small_input / "blind.yaml"
+    path.write_text(yaml.safe_dump(analysis), "utf-8")
+    out = tmp_path / "blind"
+    run_analysis(path, out, stages=["process", "model"])
+    assert scan(out, "--background-choices", "nominal") in (0, 4)
+    found = load(out).scan
+    assert (found["status"] == "blinded").any()
+    assert np.isnan(found["sigma_obs"]).all()
+    assert "blinded" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_figures_and_report_once_more(folder: Path) -> None:
+    scan(folder, "--background-choices", "nominal")
+    assert main(["plot", str(folder), "--workers", "1"]) == 0
+    assert (folder / "report.html").exists()
+    assert (folder / "plots" / "limits_g.png").exists()
+
+
+@pytest.mark.slow
+def test_studies_write_tables_and_figures(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scan(folder, "--background-choices", "nominal", "--step", "6")
+    which = ["orders", "basis", "impacts", "signal", "coupling"]
+    assert main(["study", str(folder), *which]) == 0
+    written = {path.name for path in (folder / "studies").iterdir()}
+    tables = {*which, "systematics", "correlations"}
+    assert {f"{name}.csv" for name in tables} <= written
+    assert {"orders.png", "impacts.png", "correlations.png", "exclusion_plane.png"} <= written
+    for name in tables:
+        lines = (folder / "studies" / f"{name}.csv").read_text("utf-8").splitlines()
+        assert len(lines) > 1
+    assert "masses left out: chi2/ndf" in capsys.readouterr().out
+    # toys need the masses of single events
+    assert main(["study", str(folder), "global"]) == 3
+    assert "processor option 'skim" in capsys.readouterr().err
