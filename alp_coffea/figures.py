@@ -229,15 +229,16 @@ def _spectra(run: Run) -> Iterator[tuple[str, Callable[[], Any]]]:
             if not parts:
                 continue
             draw = partial(plots.variable, run.scaled(name, "data"), parts, signals=signals)
-            if "energy_set" not in axes[name].name:
-                yield name, partial(draw, energy_set=None, **kind, **common)
-                continue
-        elif axes[name].name == ("energy_set", "x", "y"):
-            shown = run.scaled(name, "background")
+        elif axes[name].name in (("x", "y"), ("energy_set", "x", "y")):
+            found = (run.scaled(name, sort) for sort in ("background", "data"))
+            shown = next((histogram for histogram in found if histogram is not None), None)
             if shown is None:
                 continue
             draw = partial(plots.plane, shown)
         else:
+            continue
+        if "energy_set" not in axes[name].name:
+            yield name, partial(draw, energy_set=None, **kind, **common)
             continue
         for energy_set in axes[name]["energy_set"]:
             yield f"{name}_{energy_set}", partial(draw, energy_set=energy_set, **kind, **common)

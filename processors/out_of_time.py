@@ -17,7 +17,7 @@ import numpy as np
 from coffea.processor import ProcessorABC
 
 from alp_coffea.events.filling import fill_slots
-from alp_coffea.events.histograms import Variable, category
+from alp_coffea.events.histograms import Variable
 from alp_coffea.events.selection import Cutflow, Selection
 from alp_coffea.events.weights import event_weight
 from alp_coffea.physics import kernels
@@ -42,7 +42,6 @@ AGAINST = {
     "clusterPhi": Variable("clusterPhi", 50, -3.2, 3.2, r"$\varphi_{\rm cluster}$ [rad]"),
 }
 TIMING_CHI = Variable("timing_chi", 200, 0.0, 100.0, r"$t_c$")
-LABELS = ("normal", "anomalous")
 
 
 class OutOfTime(ProcessorABC):
@@ -76,7 +75,7 @@ class OutOfTime(ProcessorABC):
         timing, radiative = self.radiative_bhabha(events.Track, photons, weight, cutflow)
         return {
             events.metadata["dataset"]: {
-                "histograms": clusters | {"timing_chi": timing},
+                "histograms": clusters | timing,
                 "cutflow": cutflow,
                 "counts": {"bad_clusters": int(ak.sum(~valid))},
                 "selected": int(np.count_nonzero(few | radiative)),
@@ -107,7 +106,7 @@ class OutOfTime(ProcessorABC):
 
     def radiative_bhabha(
         self, tracks: ak.Array, photons: ak.Array, weight: np.ndarray, cutflow: Cutflow
-    ) -> tuple[hist.Hist, np.ndarray]:
+    ) -> tuple[dict[str, hist.Hist], np.ndarray]:
         """t_c by what the further cluster is; and which events have one."""
         pair = ak.num(tracks) == 2
         opposite = pair & (ak.sum(tracks.charge, axis=1) == 0)
@@ -127,7 +126,7 @@ class OutOfTime(ProcessorABC):
         selection.cut("two_opposite_tracks", ak.to_numpy(opposite))
         selection.cut("electron_energy", ak.to_numpy(energetic))
         selection.cut("further_cluster", labelled["anomalous"] | labelled["normal"])
-        histogram = hist.Hist(category("label", LABELS), TIMING_CHI.axis(), storage="weight")
+        histograms = {}
         for label, kind in (("anomalous", anomalous), ("normal", normal)):
             chosen = np.flatnonzero(selection.mask & labelled[label])
             further = photons[kind][chosen]
@@ -140,8 +139,10 @@ class OutOfTime(ProcessorABC):
             )
             values = kernels.timing_chi(time, error)
             every = np.ones(len(chosen), dtype=bool)
-            fill_slots(TIMING_CHI, values, weight[chosen], [(histogram, (label,), every)])
-        return histogram, selection.mask
+            histogram = hist.Hist(TIMING_CHI.axis(), storage="weight")
+            fill_slots(TIMING_CHI, values, weight[chosen], [(histogram, (), every)])
+            histograms[f"timing_chi_{label}"] = histogram
+        return histograms, selection.mask
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         """Nothing to do after merging."""

@@ -12,6 +12,7 @@ import pytest
 import uproot
 import yaml
 
+from alp_coffea import plots
 from alp_coffea.config import load_catalogue
 from alp_coffea.events.datasets import open_catalogue
 from alp_coffea.execution import load_processor, process_files
@@ -113,7 +114,7 @@ def bhabha(event: dict[str, Any], least: float) -> list[float]:
     photons = sorted(objects(event, "gamma_"), key=lambda g: -g["clusterE"])[:1]
     if len(tracks) < 2 or not photons:
         return []
-    clusters = [(t["clusterE"], t["theta"], t["phi"]) for t in tracks]
+    clusters = [(t["clusterE"], t["clusterTheta"], t["clusterPhi"]) for t in tracks]
     clusters += [(g["clusterE"], g["clusterTheta"], g["clusterPhi"]) for g in photons]
     low, high = math.radians(37.3), math.radians(123.7)
     if not all(e >= least and low < theta < high for e, theta, _ in clusters):
@@ -289,16 +290,17 @@ def test_timing_of_bhabha_events_agrees_with_a_plain_loop(out_of_time: Path) -> 
         if label is not None:
             further = max(kinds[label], key=lambda g: g["clusterE"])
             expected[label].append(timing_chi([*tracks, further]))
-    histogram = output["histograms"]["timing_chi"]
+    histograms = output["histograms"]
     for label, values in expected.items():
         assert len(values) > 100
-        ours = histogram[{"label": label}].values(flow=True)
+        histogram = histograms[f"timing_chi_{label}"]
+        ours = histogram.values(flow=True)
         assert ours.sum() == len(values)
         theirs = np.histogram(values, [*histogram.axes["x"].edges, math.inf])[0]
         assert np.abs(np.cumsum(ours[1:] - theirs)).max() <= 1
     # R0 fig. 6.2: anomalous clusters are what t_c < 10 rejects
     below = {
-        label: histogram[{"label": label}].values()[:20].sum() / len(values)
+        label: histograms[f"timing_chi_{label}"].values()[:20].sum() / len(values)
         for label, values in expected.items()
     }
     assert below["anomalous"] < 0.05
@@ -327,6 +329,8 @@ def test_clusters_of_events_with_few_clusters_agree_with_a_plain_loop(out_of_tim
         expected = histogram.copy().reset()
         expected.fill([g["clusterTiming"] for g in shown], [g[name] for g in shown])
         np.testing.assert_array_equal(histogram.values(flow=True), expected.values(flow=True))
+        figure = plots.plane(histogram, energy_set=None, synthetic=True)
+        assert figure.axes[0].get_xlabel() == "Cluster time [ns]"
     # collisions are at zero; beam crossings at any time
     time = output["histograms"]["clusterE_against_time"].project("x").values()
     assert time[48:52].sum() > 0.5 * time.sum()

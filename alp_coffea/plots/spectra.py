@@ -235,7 +235,7 @@ def _selection(energy_set: str | None, note: str) -> str:
 def plane(
     histogram: Any,
     *,
-    energy_set: str,
+    energy_set: str | None,
     synthetic: bool,
     luminosity: float | None = None,
     label: str | None = None,
@@ -247,13 +247,13 @@ def plane(
     Parameters
     ----------
     histogram
-        Axes energy_set, x and y.
+        Axes x and y, and energy_set if that is given.
     per, note
         What is counted, and what to say about the selection.
     """
     from matplotlib.colors import LogNorm
 
-    chosen = histogram[{"energy_set": energy_set}]
+    chosen = _of_set(histogram, energy_set)
     x, y = chosen.axes
     values = chosen.values()
     with style():
@@ -266,7 +266,7 @@ def plane(
         # below both thresholds a pair of photons is rejected
         for right, top in zip(_cuts(x, energy_set), _cuts(y, energy_set), strict=True):
             low_x, low_y = x.edges[0], y.edges[0]
-            ax.plot([low_x, right, right], [top, top, low_y], **_CUT)
+            ax.plot([low_x, right, right], [top, top, low_y], **{**_CUT, "color": BLACK})
         ax.set_xlabel(x.label)
         ax.set_ylabel(y.label)
         ax.set_title(_selection(energy_set, note), fontsize=10.5, loc="center")
