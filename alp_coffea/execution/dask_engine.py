@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import itertools
 import logging
@@ -10,7 +11,7 @@ import queue
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import cloudpickle
@@ -39,6 +40,8 @@ SAME_VERSIONS: Final = ("alp_coffea", "awkward", "boost_histogram", "cloudpickle
 ANSWER: Final = 20.0
 #: How long to wait for results that are said to be there [s].
 _FETCH: Final = 30.0
+#: How long to wait before trying again to fetch results [s].
+_AGAIN: Final = 0.2
 #: How long to go on without any worker on somebody else's scheduler [s].
 PATIENCE: Final = 600.0
 
@@ -215,7 +218,9 @@ class DaskEngine:
     def capacity(self) -> int:
         now = time.monotonic()
         if now - self._counted > 1.0:
-            self._threads, self._counted = sum(self.client.nthreads().values()), now
+            # a scheduler that was lost just now: the tasks under way will say so
+            with suppress(OSError):
+                self._threads, self._counted = sum(self.client.nthreads().values()), now
         return 4 * self._threads + 8
 
     def wait_for_workers(self) -> None:
@@ -255,8 +260,8 @@ class DaskEngine:
                 outcome = values[future]
             elif future.status == "cancelled":
                 raise IncompleteRunError(
-                    f"the dask scheduler at {self.client.scheduler.address} was lost. Run the "
-                    "same command again: what is finished is kept"
+                    f"the dask scheduler at {self.client.scheduler.address} was lost or restarted. "
+                    "Run the same command again: what is finished is kept"
                 )
             elif future.status == "error":
                 outcome = future.exception()
@@ -283,8 +288,10 @@ class DaskEngine:
             values = self.client.sync(
                 lambda: self.client.gather(futures, asynchronous=True), callback_timeout=_FETCH
             )
-        except (distributed.KilledWorker, TimeoutError):
-            # their worker died, and they are being repeated
+        except (distributed.KilledWorker, TimeoutError, OSError, asyncio.CancelledError):
+            # their worker died, and they are being repeated; or the scheduler was lost just now,
+            # and they will soon be cancelled
+            time.sleep(_AGAIN)
             self._check_alive()
             for future in futures:
                 future.add_done_callback(self._done.put)

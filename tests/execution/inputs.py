@@ -38,7 +38,7 @@ class Filler(ProcessorABC):
         time.sleep(self.pause)
         if (numbers == self.at).any():
             self.meet()
-        kind = ["even" if n % 2 == 0 else "odd" for n in (numbers[0] // 100,)]
+        kind = ["even" if n % 2 == 0 else "odd" for n in (numbers[0] // 1000,)]
         filled = hist.Hist(
             hist.axis.StrCategory([], name="kind", growth=True),
             hist.axis.Regular(50, 0, 50_000, name="number"),
