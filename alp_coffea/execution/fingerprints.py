@@ -34,6 +34,8 @@ from alp_coffea.events.reading import Reading
 from alp_coffea.execution import encoding
 
 _PACKAGE: Final = "alp_coffea"
+#: What the modules of processor files are called.
+PROCESSOR_PREFIX: Final = "alp_coffea_processor_"
 #: Modules of ours that shape every result without being imported by a processor.
 _ALWAYS: Final = tuple(
     f"{_PACKAGE}.{name}" for name in ("events.schema", "events.reading", "execution.encoding")
@@ -138,7 +140,8 @@ def _source(name: str) -> Path | None:
         path = None
     if path is None or not path.endswith(".py"):
         return None
-    ours = name.split(".")[0] == _PACKAGE
+    # processors of an installed wheel lie among the libraries, but no worker can import them
+    ours = name.split(".")[0] == _PACKAGE or name.startswith(PROCESSOR_PREFIX)
     return Path(path) if ours or not installed(path) else None
 
 

@@ -15,7 +15,7 @@ from coffea.processor import ProcessorABC
 
 from alp_coffea.builtin import builtin_folder
 from alp_coffea.errors import ConfigurationError, ProcessorError, suggest
-from alp_coffea.execution.fingerprints import own_modules
+from alp_coffea.execution.fingerprints import PROCESSOR_PREFIX, own_modules
 from alp_coffea.physics.beams import Beams
 
 
@@ -79,7 +79,7 @@ def _find(name: str, base: Path | None) -> Path:
 def _load_module(path: Path) -> ModuleType:
     # The name must be unique per file: two users' files may share a stem.
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
-    name = f"alp_coffea_processor_{path.stem}_{digest}"
+    name = f"{PROCESSOR_PREFIX}{path.stem}_{digest}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ProcessorError(f"{path} cannot be imported as Python")
