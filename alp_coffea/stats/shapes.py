@@ -11,6 +11,7 @@ Shapes: ``edges`` is (..., nbins + 1) and parameters are scalars or (...); the l
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Literal
 
@@ -139,6 +140,13 @@ def crystal_ball(
     return generalised_crystal_ball(edges, mu, sigma, low, n, sigma, high, n)
 
 
+@functools.cache
+def _gauss_legendre(nodes: int) -> tuple[Array, Array]:
+    """Nodes and weights on [-1, 1]; finding them takes longer than using them."""
+    found, weights = np.polynomial.legendre.leggauss(nodes)
+    return found, weights
+
+
 def _window_nodes(edges: Array, degree: int) -> tuple[Array, Array, Array]:
     """Gauss-Legendre nodes as distances from the window's two ends, and weights.
 
@@ -147,7 +155,7 @@ def _window_nodes(edges: Array, degree: int) -> tuple[Array, Array, Array]:
     are positive, so that tiny integrals near the window's ends keep full relative accuracy,
     which differences of antiderivatives do not.
     """
-    nodes, weights = np.polynomial.legendre.leggauss(degree // 2 + 1)
+    nodes, weights = _gauss_legendre(degree // 2 + 1)
     low, high = edges[..., :-1, np.newaxis], edges[..., 1:, np.newaxis]
     first, last = edges[..., :1, np.newaxis], edges[..., -1:, np.newaxis]
     span = last - first

@@ -196,11 +196,13 @@ class SignalModel:
         """The curves of a group, built when first asked for, so that a definition with a single
         mass does not stand in the way of the others."""
         key = (definition, energy_set)
-        groups = {(fit.definition, fit.energy_set): None for fit in self.fits}
-        if key not in groups:
-            known = ", ".join(f"{d}/{e}" for d, e in groups) or "nothing"
-            raise ModelError(f"signal model: no fits for {definition}/{energy_set} (has {known})")
         if key not in self._built:
+            groups = {(fit.definition, fit.energy_set): None for fit in self.fits}
+            if key not in groups:
+                known = ", ".join(f"{d}/{e}" for d, e in groups) or "nothing"
+                raise ModelError(
+                    f"signal model: no fits for {definition}/{energy_set} (has {known})"
+                )
             self._built[key] = self._group_curves(*key)
         return self._built[key]
 
