@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -183,6 +184,19 @@ def test_unused_columns_are_listed_in_full_on_request(tmp_path):
     assert "other19" not in drawn(report)
     assert "and 13 more" in drawn(report)
     assert "other19" in drawn(report, full=True)
+
+
+def test_looking_at_a_file_compiles_nothing(tmp_path):
+    """The time of a look is that of a few imports."""
+    path = write_lists(tmp_path / "lists.root", make_events(10))
+    code = (
+        "import sys; from alp_coffea.__main__ import main\n"
+        f"assert main(['inspect', {str(path)!r}]) == 0\n"
+        "heavy = {'numba', 'coffea', 'scipy', 'vector', 'hist', 'matplotlib'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_needs_of_built_in_processors_are_what_they_declare():

@@ -29,7 +29,6 @@ from alp_coffea.events.conversion.columns import (
     resolve,
 )
 from alp_coffea.events.conversion.joining import Identity, first_duplicate
-from alp_coffea.events.conversion.regroup import distinct_objects, event_starts
 from alp_coffea.events.conversion.sources import IDENTITY_COLUMNS, Facts, OpenTree, floats
 
 _CANDIDATE: Final = "__candidate__"
@@ -125,6 +124,8 @@ def convert_rows(opened: OpenTree, fields: ColumnMap, writer: Writer, step: int)
     DuplicateEventError
         If the rows of an event are not contiguous, or the event is there twice.
     """
+    from alp_coffea.events.conversion.regroup import event_starts
+
     names = [name for name in opened.info.columns if name not in IDENTITY_COLUMNS]
     columns = column_map(names, fields, where=opened.where)
     for name in sorted(columns.columns):
@@ -154,6 +155,8 @@ def _chunks(
     opened: OpenTree, columns: Resolved, explicit: frozenset[str], step: int, seen: _Seen
 ) -> Iterator[_Events]:
     """Complete events, ``step`` rows at a time: the last event of a range waits for the next."""
+    from alp_coffea.events.conversion.regroup import event_starts
+
     entries = opened.info.entries
     start, size = 0, step
     while start < entries:
@@ -183,6 +186,9 @@ def _regroup(
     arrays: Mapping[str, ak.Array],
     seen: _Seen,
 ) -> _Events:
+    # compiled, so not imported for a look at headers
+    from alp_coffea.events.conversion.regroup import distinct_objects
+
     numbers = {name: floats(arrays[name]) for name in columns.columns}
     rows = len(arrays[opened.identity_names()[0]])
     per_event = np.diff(np.append(starts, rows))
