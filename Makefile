@@ -56,7 +56,7 @@ test-newest:
 	.ci/wheel "$(PYTHON)" $(REPRESENTATIVE)
 
 docs: $(VENV)/installed
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
