@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 import alp_coffea
-from alp_coffea.__main__ import main
+from alp_coffea.__main__ import _parser, main
 from alp_coffea.config import Analysis, Catalogue, parse
 from alp_coffea.pipeline import Options, run_analysis
 
@@ -199,6 +199,12 @@ def test_pages_work_in_a_browser(site: Path, tmp_path: Path) -> None:
                 assert browser.js("document.documentElement.scrollWidth") <= width, page
         server.shutdown()
     assert not [p for p in browser.problems if not p.startswith(f"request to {here}")]
+
+
+def test_every_command_is_in_the_documentation() -> None:
+    _, commands = _parser()
+    page = (ROOT / "docs" / "output_folder.md").read_text("utf-8")
+    assert set(re.findall(r"^\| `alp-coffea (\w+) ", page, re.MULTILINE)) == set(commands)
 
 
 def test_the_picture_of_the_rooms_is_that_of_the_import_contract() -> None:
