@@ -5,6 +5,9 @@ from __future__ import annotations
 import doctest
 import json
 import multiprocessing
+import os
+import subprocess
+import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -299,6 +302,37 @@ def test_usable_in_forked_processes_and_in_threads():
         assert pool.apply_async(_limit_in_child, (workspace,)).get(timeout=60) == here
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(_limit_in_child, [workspace] * 4)) == [here] * 4
+
+
+_FIRST_CALL = """
+import json, sys
+from alp_coffea.stats import engine
+from alp_coffea.stats.engine import first_use
+if len(sys.argv) > 1:
+    first_use.sys.executable = sys.argv[1]
+limit = engine.compile(json.loads(sys.stdin.read()), poi="sigma").limits().observed[0]
+hits = sum(first_use.newton_steps.stats.cache_hits.values())
+print(json.dumps([float(limit), hits]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("helper", ["python", "broken"])
+def test_first_call_on_a_new_installation(tmp_path, helper):
+    """Another process compiles one of the kernels; without it the limits are the same."""
+    workspace = window(3.0)
+    arguments = [] if helper == "python" else [str(tmp_path / "no_such_python")]
+    done = subprocess.run(
+        [sys.executable, "-c", _FIRST_CALL, *arguments],
+        input=json.dumps(workspace),
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    limit, hits = json.loads(done.stdout)
+    assert limit == engine.compile(workspace, poi="sigma").limits().observed[0]
+    assert hits == (1 if helper == "python" else 0)
 
 
 def test_points_of_different_structure_keep_their_places():

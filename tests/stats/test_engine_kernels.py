@@ -70,6 +70,37 @@ def test_gradient_and_hessian_are_those_of_finite_differences(seed):
 
 
 @settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), bin_factors=st.booleans())
+def test_derivatives_do_not_depend_on_which_other_parameters_vary(seed, bin_factors):
+    """Held parameters, at zero or not, only leave out their own rows and columns."""
+    problem = problem_of(random_workspace(seed, bin_factors=bin_factors), "mu")
+    jobs, rows = problem.jobs, problem.everything
+    rng = np.random.default_rng(seed)
+    theta = random_point(problem, rng)
+    theta[rng.random(theta.size) < 0.3] = 0.0
+    jobs.theta[0] = theta
+    all_vary = jobs.vary[0].copy()
+    problem.evaluate(rows)
+    if not np.isfinite(jobs.value[0]):
+        return
+    value, gradient, hessian = jobs.value[0], jobs.gradient[0].copy(), jobs.hessian[0].copy()
+    chosen = all_vary & (rng.random(theta.size) < 0.6)
+    jobs.vary[0] = chosen
+    problem.evaluate(rows)
+    scale = 1.0 + np.abs(hessian).max()
+    assert jobs.value[0] == pytest.approx(value, rel=1e-12, abs=1e-12)
+    np.testing.assert_allclose(jobs.gradient[0][chosen], gradient[chosen], atol=1e-10 * scale)
+    np.testing.assert_allclose(
+        jobs.hessian[0][np.ix_(chosen, chosen)],
+        hessian[np.ix_(chosen, chosen)],
+        rtol=1e-10,
+        atol=1e-10 * scale,
+    )
+    assert np.all(jobs.gradient[0][~chosen] == 0.0)
+    assert np.all(jobs.hessian[0][~chosen] == 0.0)
+
+
+@settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6), folded=st.booleans())
 def test_likelihood_is_pyhfs_at_any_point(seed, folded):
     """Value and bin factors: pyhf's likelihood at our profile, and no better bin factor nearby."""

@@ -140,7 +140,7 @@ def _values(functions, norm, theta, values):  # type: ignore[no-untyped-def]
 
 @njit(**SMALL)
 def _product(factors, values, first, last, skip, skip2):  # type: ignore[no-untyped-def]
-    """Product of the functions of one shape, leaving out two of them."""
+    """Product of the functions of one shape, leaving out one or two of them."""
     product = 1.0
     for e in range(first, last):
         if e != skip and e != skip2:
@@ -275,7 +275,7 @@ def _chain_rule(tables, exact, vary, b, gradient, hessian, count):  # type: igno
             q = functions[f, 1]
             if not vary[q]:
                 continue
-            rest = _product(factors, values, first, last, e, -1)
+            rest = _product(factors, values, first, last, e, e)
             slope = values[f, 1] * rest
             entries[n, 0], entries[n, 1], slopes[n] = q, a, slope
             n += 1

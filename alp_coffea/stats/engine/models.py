@@ -14,6 +14,7 @@ from alp_coffea.errors import ModelError
 from alp_coffea.stats.engine import point_fits
 from alp_coffea.stats.engine.arrays import Array, Flags, Index
 from alp_coffea.stats.engine.batch import Group, build_group, structure_key
+from alp_coffea.stats.engine.first_use import compile_kernels
 from alp_coffea.stats.engine.histfactory import load_workspaces, read_model
 from alp_coffea.stats.engine.results import (
     CheckReport,
@@ -40,10 +41,12 @@ def compile(workspaces: Any, *, poi: str, measurement: str | int | None = None) 
 
     Modifiers: normfactor, normsys (code 4), histosys (code 4p), lumi, staterror, shapesys, in any
     number of channels. Anything else raises :class:`~alp_coffea.errors.ModelError` with the
-    workspace, modifier and reason.
+    workspace, modifier and reason. The first call on an installation also compiles the kernels.
     """
     specs = load_workspaces(workspaces)
-    return Engine(specs, poi, measurement)
+    compiled = Engine(specs, poi, measurement)
+    compile_kernels(compiled.groups)
+    return compiled
 
 
 class Engine:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
+import numpy as np
 from numba import njit
 
 from alp_coffea.stats.engine.arrays import (
@@ -76,7 +77,7 @@ def _box(block, h, state, matrix, order):  # type: ignore[no-untyped-def]
     g, step, n = block[GRADIENT], block[STEP], order.size
     target, factor = matrix[0], matrix[2:]
     for _ in range(4 * n + 20):
-        free = 0
+        free = np.int64(0)  # a literal would make numba compile what it is passed to twice
         for p in range(n):
             if state[p] == 0:
                 order[free] = p
