@@ -7,6 +7,11 @@ e^2 g eps(J1, J2, k1, k2)/(k1^2 k2^2), J the currents of the two lepton lines an
 that flow into the ALP; exchanging two fermions gives the relative sign. The decay is isotropic in
 the ALP rest frame (spin 0).
 
+The pseudoscalar mesons, e+ e- -> e+ e- P, are the peaking background: fusion with the coupling of
+their width, Gamma = g^2 m^3/64 pi (R0 2.9), and a monopole form factor 1/(1 + Q^2/L^2) for each
+photon (CLEO, Phys. Rev. D57 (1998) 33). Their strahlung diagram at s is part of
+:mod:`alp_coffea.simulation.mesons`.
+
 Sampling: the fusion channel draws the energy fraction the electron loses, uniform in its logarithm,
 and the directions of both leptons as 1/(1 - |cos| + regulator), the regulator being where the
 electron mass ends the pole; the positron's energy follows. The strahlung channel draws the mass of
@@ -43,6 +48,8 @@ from alp_coffea.simulation.sampling import ETA_LARGEST, PROPOSAL, Process
 
 MASS: Final = OWN
 COUPLING: Final = OWN + 1
+#: squared mass [GeV^2] of the form factor; 0 for the pointlike ALP
+POLE: Final = OWN + 2
 _M: Final = ELECTRON_MASS
 _M2: Final = ELECTRON_MASS**2
 #: share of proposals of the strahlung channel
@@ -142,6 +149,16 @@ def matrix_element(root, minus, plus, coupling):  # type: ignore[no-untyped-def]
     """Spin-averaged |M|^2 [GeV^-2] from the final leptons in the partonic CM frame."""
     fusion, strahlung, interference = squares(root, minus, plus)
     return coupling * coupling * (fusion + strahlung + interference)
+
+
+@njit(cache=True)
+def meson_matrix_element(root, minus, plus, coupling, pole):  # type: ignore[no-untyped-def]
+    """Spin-averaged |M|^2 [GeV^-2] of e+ e- -> e+ e- P by fusion; ``pole`` [GeV^2]."""
+    energy = 0.5 * root
+    fusion, _, _ = squares(root, minus, plus)
+    form = 1.0 - virtuality(energy, minus, 1.0) / pole
+    form *= 1.0 - virtuality(energy, plus, -1.0) / pole
+    return coupling * coupling * fusion / (form * form)
 
 
 @njit(cache=True)
@@ -310,7 +327,10 @@ def propose(state, parameters, p4):  # type: ignore[no-untyped-def]
     density += _PAIR * _strahlung_density(root, mass, minus, plus)
     if not density > 0.0:
         return 0.0
-    square = matrix_element(root, minus, plus, parameters[COUPLING])
+    if parameters[POLE] > 0.0:
+        square = meson_matrix_element(root, minus, plus, parameters[COUPLING], parameters[POLE])
+    else:
+        square = matrix_element(root, minus, plus, parameters[COUPLING])
     flux = 2.0 * s * math.sqrt(1.0 - 4.0 * _M2 / s)
     return weight * GEV2_TO_PB * square / (flux * density)
 
@@ -323,4 +343,27 @@ PROCESS: Final = Process(
     final=4,
     photons=2,
     options=("mass", "coupling"),
+    constants=(0.0,),
 )
+
+
+def _meson(
+    name: str, code: int, mass: float, width: float, pole: float, branching: float
+) -> Process:
+    return Process(
+        name=name,
+        propose=propose,
+        pdg=(PHOTON, PHOTON, ELECTRON, -ELECTRON, code),
+        mother=(code, code, 0, 0, BEAM),
+        final=4,
+        photons=2,
+        constants=(mass, math.sqrt(64.0 * math.pi * width / mass**3), pole**2),
+        branching=branching,
+    )
+
+
+# Masses and widths into two photons [GeV]: PDG 2024; masses of the form factors [GeV]: CLEO, above;
+# branching fractions into two photons: R0 section 4.3.2.
+EEPI0: Final = _meson("eepi0", 111, 0.1349768, 7.80e-9, 0.776, 0.988)
+EEETA: Final = _meson("eeeta", 221, 0.547862, 0.515e-6, 0.774, 0.394)
+EEETAPRIME: Final = _meson("eeetaprime", 331, 0.95778, 4.28e-6, 0.859, 0.022)

@@ -16,7 +16,7 @@ from alp_coffea.simulation import PROCESSES, generate
 
 MASSES = {22: 0.0, 13: MUON_MASS}
 #: processes with massive electrons
-MASSIVE = ("eea", "eegg")
+MASSIVE = ("eea", "eegg", "eepi0", "eeeta", "eeetaprime")
 
 
 def make(process: str, n: int, **options):
