@@ -247,6 +247,15 @@ def _coupling(study: Study, arguments: argparse.Namespace) -> list[str]:
     ]
 
 
+#: Significances whose up-crossings are counted: the lower more often, the higher nearer to what
+#: is extrapolated to.
+_LEVELS: Final = (0.5, 2.0)
+
+
+def _interval(name: str, found: Any) -> dict[str, float]:
+    return {f"p_{name}": found.p, f"p_{name}_low": found.low, f"p_{name}_high": found.high}
+
+
 def _global(study: Study, arguments: argparse.Namespace) -> list[str]:
     import numpy as np
 
@@ -261,18 +270,22 @@ def _global(study: Study, arguments: argparse.Namespace) -> list[str]:
             threads=arguments.threads,
             progress=lambda done, total: progress("toys", done, total),
         )
-    level = 0.5
-    crossings = toys.crossings(level)
     z = np.arange(1.5, 4.51, 0.25)
     by_toys = [from_toys(x, toys.maxima) for x in z]
-    estimate = [from_up_crossings(x, crossings, level, scans=len(toys.z)) for x in z]
-    _write(
-        study,
-        "global",
-        ({"z": x, "p_toys": t.p, "p_toys_low": t.low, "p_toys_high": t.high,
-          "p_crossings": c.p, "p_crossings_low": c.low, "p_crossings_high": c.high}
-         for x, t, c in zip(z.tolist(), by_toys, estimate, strict=True)),
-    )  # fmt: skip
+    count = {level: toys.crossings(level) for level in _LEVELS}
+    estimates = {
+        level: [from_up_crossings(x, count[level], level, scans=len(toys.z)) for x in z]
+        for level in _LEVELS
+    }
+    rows = []
+    for i, x in enumerate(z.tolist()):
+        row = {"z": x, **_interval("toys", by_toys[i])}
+        for level, found in estimates.items():
+            row |= _interval(f"crossings_{level:g}", found[i])
+        rows.append(row)
+    _write(study, "global", rows)
+    level = _LEVELS[-1]
+    estimate = estimates[level]
     errors = [
         np.array([[g.p - g.low for g in some], [g.high - g.p for g in some]])
         for some in (by_toys, estimate)
@@ -282,16 +295,14 @@ def _global(study: Study, arguments: argparse.Namespace) -> list[str]:
         synthetic=_synthetic(study),
     )  # fmt: skip
     _save(study, figure, "global")
-    lines = [(f"{len(toys.z)} toys, {crossings / len(toys.z):.2f} up-crossings of {level}, "
-             f"{toys.failed} failed fits")]  # fmt: skip
-    excess = None if study.blinded else study.run.scan.largest_excess(level)
+    each = ", ".join(f"{count[level] / len(toys.z):.3g} of {level:g}" for level in _LEVELS)
+    lines = [f"{len(toys.z)} toys, up-crossings: {each}; {toys.failed} failed fits"]
+    excess = None if study.blinded else study.run.scan.largest_excess()
     if excess is not None:
-        found = from_toys(excess.z, toys.maxima)
+        likely = from_toys(excess.z, toys.maxima)
         lines.append(
-            f"largest excess, Z = {excess.z:.2f} at {excess.mass:.3f} GeV: global p {found.p:.3g} "
-            f"({found.low:.3g} to {found.high:.3g}) by toys, "
-            f"{from_up_crossings(excess.z, crossings, level, scans=len(toys.z)).p:.3g} "
-            "by their up-crossings"
+            f"largest excess, Z = {excess.z:.2f} at {excess.mass:.3f} GeV: global p {likely.p:.3g} "
+            f"({likely.low:.3g} to {likely.high:.3g}) by toys"
         )
     return lines
 
