@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from alp_coffea.physics.beams import SUPERKEKB, Beams
 from alp_coffea.physics.constants import ELECTRON_MASS
-from alp_coffea.simulation import cross_section, eea, eeg, generate
+from alp_coffea.simulation import cross_section, eea, eeg, generate, helicity
 from alp_coffea.simulation.constants import E2
 from alp_coffea.simulation.eegg_amplitude import matrix_element, polarisations, squared
 from alp_coffea.simulation.helicity import light_cone
@@ -95,13 +95,22 @@ def amplitudes(share: float) -> Results:
     yield Result("e+e-gg: charge symmetry", charge, remark="target < 1e-10")
     yield from soft_limit()
 
-    worst = 0.0
+    worst = conserved = 0.0
+    beam = (ROOT / 2, 0.0, 0.0, math.sqrt(ROOT**2 / 4 - ELECTRON_MASS**2))
     events = generate("eea", count, seed=2, beams=BEAMS, mass=1.0, isr=False)
     for event in events.p4:
         q, r = tuples(event[2:4])
         value = eea.matrix_element(ROOT, q, r, 1.0)
         conjugate = eea.matrix_element(ROOT, *reversed(tuples(event[2:4] * turn)), 1.0)
         worst = max(worst, abs(conjugate / value - 1))
+        row = helicity.bar(helicity.spinor(q, ELECTRON_MASS, 1, False))
+        current = helicity.current(row, helicity.spinor(beam, ELECTRON_MASS, 1, False))
+        left = helicity.product(
+            current, light_cone(tuple(a - b for a, b in zip(beam, q, strict=True)))
+        )
+        size = sum(abs(x) ** 2 for x in current) * (beam[0] - q[0]) ** 2
+        conserved = max(conserved, abs(left) ** 2 / size)
+    yield Result("e+e-a: gauge, |J.k|^2/(|J| k0)^2", conserved, remark="target < 1e-20")
     yield Result("e+e-a: charge symmetry", worst, remark="target < 1e-10")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from pathlib import Path
 
 import awkward as ak
@@ -360,3 +361,12 @@ samples:
     assert signal.cross_section.value == pytest.approx(expected, abs=6 * error)
     mother = uproot.open(tmp_path / "made" / signal.files[0])["events"]["mc_genMotherPDG"].array()
     assert ak.all(ak.sum(mother == 9000006, axis=1) == 2)
+
+
+@pytest.mark.slow
+def test_speed_of_tagged_events() -> None:
+    options = {"seed": 8, "mass": 0.5, **TAGS}
+    generate("eea", 10, **options)
+    start = time.process_time()
+    generate("eea", 20_000, **options)
+    assert 20_000 / (time.process_time() - start) > 5e3
