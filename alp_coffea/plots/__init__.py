@@ -27,7 +27,7 @@ from alp_coffea.plots.limits import (
 from alp_coffea.plots.optimisation import cut_scan
 from alp_coffea.plots.signal import crossings, efficiency, interpolation, resolution
 from alp_coffea.plots.spectra import cutflow, draw_stack, masses, plane, variable
-from alp_coffea.plots.studies import largest_significances, pulls, regimes, speeds
+from alp_coffea.plots.studies import pulls, regimes, speeds
 from alp_coffea.plots.style import new_figure, save, style
 
 __all__ = [
@@ -44,7 +44,6 @@ __all__ = [
     "efficiency",
     "efficiency_steps",
     "interpolation",
-    "largest_significances",
     "limits",
     "masses",
     "new_figure",

@@ -1,4 +1,4 @@
-"""Studies of the scan: pulls of injected signals, largest significances of toys, regimes."""
+"""Pulls of injected signals, regimes of mass and coupling, and times of benchmarks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from alp_coffea.plots.arrays import signed
 from alp_coffea.plots.limits import Overlay, draw_published
@@ -14,7 +13,6 @@ from alp_coffea.plots.style import (
     BLACK,
     BLUE,
     GREY,
-    VERMILLION,
     annotate,
     log_mass_axis,
     new_figure,
@@ -83,53 +81,6 @@ def pulls(study: BiasStudy, *, synthetic: bool = True, label: str | None = None)
         )
         axes[1].set_xlabel(r"$m_a$ [GeV]")
         annotate(axes[0], synthetic=synthetic, label=label)
-    return figure
-
-
-def largest_significances(
-    maxima: ArrayLike,
-    *,
-    observed: float | None = None,
-    estimate: tuple[ArrayLike, ArrayLike] | None = None,
-    synthetic: bool = True,
-    label: str | None = None,
-) -> Figure:
-    """How often background alone gives so large a significance somewhere in the scan.
-
-    Parameters
-    ----------
-    maxima
-        Largest local significance of each background-only toy scan (n,).
-    observed
-        That of the data; the figure says the share of toys that reach it.
-    estimate
-        Significances and global p-values of another estimate (k,), such as up-crossings.
-    synthetic, label
-        As for other figures.
-    """
-    values = np.sort(np.asarray(maxima, dtype=np.float64))
-    values = values[np.isfinite(values)]
-    with style():
-        figure, ax = new_figure()
-        # share of toys at or beyond each value
-        share = np.arange(len(values), 0, -1) / max(len(values), 1)
-        ax.step(values, share, where="pre", color=BLUE, label=f"{len(values)} toy scans")
-        if estimate is not None:
-            z, p = (np.asarray(part, dtype=np.float64) for part in estimate)
-            ax.plot(z, p, "--", color=BLACK, label="From up-crossings")
-        if observed is not None:
-            reached = int((values >= observed).sum())
-            ax.axvline(
-                observed,
-                color=VERMILLION,
-                label=f"Largest in the data: {observed:.2f}, reached by {reached}",
-            )
-        ax.set_yscale("log")
-        ax.set_ylim(0.5 / max(len(values), 1), 2)
-        ax.set_xlabel("Largest local significance of a scan")
-        ax.set_ylabel("Share of scans at or beyond it")
-        ax.legend(loc="lower left")
-        annotate(ax, synthetic=synthetic, label=label)
     return figure
 
 

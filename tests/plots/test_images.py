@@ -64,9 +64,6 @@ FIGURES: dict[str, Callable[[], object]] = {
     "efficiency": lambda: plots.efficiency(signal_model(), switch=4.0),
     "resolution": lambda: plots.resolution(signal_model(), transition=6.85),
     "regimes": lambda: plots.regimes(sqrt_s=10.58, curves=_published()),
-    "largest_significances": lambda: plots.largest_significances(
-        np.random.default_rng(1).gumbel(2.5, 0.4, 300), observed=3.1
-    ),
     "speeds": lambda: plots.speeds([("ours", 1.8), ("other", 4.8)], ours=["ours"], title="Time"),
 }  # fmt: skip
 

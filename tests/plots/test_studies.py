@@ -39,22 +39,6 @@ def test_pulls_show_every_cell_and_frame_biased_ones() -> None:
     assert any(SYNTHETIC in t.get_text() for t in mean.texts)
 
 
-def test_largest_significances_are_a_survival_function() -> None:
-    maxima = np.array([2.0, 3.5, 1.0, 3.0, np.nan])
-    z = np.linspace(1, 4, 5)
-    figure = plots.largest_significances(maxima, observed=3.0, estimate=(z, np.exp(-z)))
-    ax = figure.axes[0]
-    steps, estimate, line = ax.lines
-    for value in (0.5, 1.0, 2.5, 3.0, 3.5):
-        reached = np.mean(maxima[:4] >= value)
-        drawn = steps.get_ydata()[np.searchsorted(steps.get_xdata(), value)]
-        assert drawn == reached
-    np.testing.assert_array_equal(estimate.get_ydata(), np.exp(-z))
-    assert set(line.get_xdata()) == {3.0}
-    assert "4 toy scans" in ax.get_legend().get_texts()[0].get_text()
-    assert "reached by 2" in ax.get_legend().get_texts()[2].get_text()
-
-
 def test_regimes_are_those_of_the_theory() -> None:
     curve = ("A search", np.array([0.5, 5.0]), np.array([1e-3, 2e-3]))
     figure = plots.regimes(sqrt_s=10.58, curves=[curve], synthetic=True)
