@@ -304,6 +304,26 @@ def test_usable_in_forked_processes_and_in_threads():
         assert list(pool.map(_limit_in_child, [workspace] * 4)) == [here] * 4
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("library", ["loky", "dask"])
+def test_usable_in_workers_of_loky_and_dask(library):
+    workspace = window(3.0)
+
+    def limit(spec: dict) -> float:  # local, so that workers need not import this module
+        from alp_coffea.stats import engine
+
+        return float(engine.compile(spec, poi="sigma").limits(threads=2).observed[0])
+
+    if library == "loky":
+        loky = pytest.importorskip("loky")
+        with loky.ProcessPoolExecutor(1) as pool:
+            found = pool.submit(limit, workspace).result(timeout=300)
+    else:
+        dask = pytest.importorskip("dask")
+        (found,) = dask.compute(dask.delayed(limit)(workspace), scheduler="processes")
+    assert found == _limit_in_child(workspace)
+
+
 _FIRST_CALL = """
 import json, sys
 from alp_coffea.stats import engine
