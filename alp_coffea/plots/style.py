@@ -222,7 +222,7 @@ def log_mass_axis(ax: Axes, low: float, high: float) -> None:
     ax.set_xlim(low, high)
     ticks = [t for e in range(-3, 3) for m in (1, 2, 5) if low <= (t := m * 10.0**e) <= high]
     if len(ticks) < 3:  # a narrow range
-        ticks = MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high).tolist()
+        ticks = list(MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high))
     ax.xaxis.set_major_locator(FixedLocator(ticks))
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     ax.xaxis.set_minor_locator(LogLocator(subs=tuple(range(2, 10)), numticks=50))
