@@ -52,9 +52,14 @@ def open_events(
 
     Columns are read when they are used.
 
-    >>> events = open_events("signal_3.0000.root", limit=1000)
-    >>> events.Photon.E  # GeV
-    >>> events.Photon.p4.mass
+    >>> from alp_coffea.simulation import write_sample
+    >>> record = write_sample("signal_3.0000.root", "signal", 1000, mass=3.0, seed=1)
+    >>> events = open_events("signal_3.0000.root", limit=500)
+    >>> len(events)
+    500
+    >>> energies = events.Photon.E  # GeV, jagged
+    >>> energies.ndim
+    2
 
     Parameters
     ----------
@@ -171,8 +176,11 @@ def process(
 ) -> Processed:
     """Run a processor over files.
 
-    >>> result = process("strahlung", {"ggg": "ntuples/ggg/*.root"}, simulated=["ggg"])
-    >>> result.histograms["ggg/mass"]
+    >>> from alp_coffea.simulation import write_sample
+    >>> record = write_sample("ggg.root", "ggg", 1000, seed=1)
+    >>> result = process("strahlung", {"ggg": "ggg.root"}, simulated=["ggg"])
+    >>> result.histograms["ggg/mass"].axes.name
+    ('energy_set', 'definition', 'origin', 'mass')
 
     Parameters
     ----------
