@@ -1,11 +1,12 @@
 """The kinematic fit on the embedded Monte Carlo: pulls, widths, convergence, speed.
 
-    python benchmarks/kinematic_fit.py [--events N] [--json FILE]
+    python benchmarks/kinematic_fit.py [--events N] [--json FILE] [--covariance FILE]
 
 Signals with radiation and calorimeter tails are simulated at several masses, the covariance is
 estimated from the truth of other events, and true candidates of the final selection are fitted in
 every mode; widths are half the central 68 %, relative to the standard mass (the pair below
-6.85 GeV, the recoil above) of the same events. The same with angular resolutions x 1.5.
+6.85 GeV, the recoil above) of the same events. The same with angular resolutions x 1.5. Then how
+the mass moves with sqrt(s) and with the scales of energies and angles.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from simulation import BARREL, Triples, simulate
 
-from alp_coffea.physics import SUPERKEKB
+from alp_coffea.physics import SUPERKEKB, Beams
 from alp_coffea.physics import kinematic_fit as kf
 from alp_coffea.physics import kinematics as kin
 from alp_coffea.physics.photon_covariance import PhotonCovariance
@@ -127,6 +128,42 @@ def table(covariance: PhotonCovariance, samples: list[Sample]) -> list[dict[str,
     return rows
 
 
+#: changes of what the fit is told, about the uncertainties of R0
+SHIFTS = {
+    "sqrt(s) x 1.002": {"beams": 1.002},
+    "energies x 1.002": {"energy": 1.002},
+    "polar angles + 1.6 mrad sin^2": {"theta": 0.0016},  # calorimeter moved by 2 mm along the beam
+}
+
+
+def shifts(covariance: PhotonCovariance, samples: list[Sample]) -> list[dict[str, Any]]:
+    """Change of the median fitted mass [GeV] under each of them."""
+    rows = []
+    for sample in samples:
+
+        def median(sample: Sample = sample, **change: float) -> float:
+            factor = change.get("beams", 1.0)
+            beams = Beams(
+                factor * SUPERKEKB.electron_energy,
+                factor * SUPERKEKB.positron_energy,
+                SUPERKEKB.crossing_angle,
+            )
+            energy, theta, phi = sample.measured
+            result = kf.fit_photons(
+                change.get("energy", 1.0) * energy,
+                theta + change.get("theta", 0.0) * np.sin(theta) ** 2,
+                phi,
+                covariance,
+                beams,
+            )
+            return float(np.nanmedian(sample.of_candidate(result.mass)))
+
+        nominal = median()
+        moved = {name: median(**change) - nominal for name, change in SHIFTS.items()}
+        rows.append({"mass": sample.mass} | moved)
+    return rows
+
+
 def closure(covariance: PhotonCovariance, events: int) -> dict[str, float]:
     """Gaussian measurements of photons without radiation, 4C."""
     rng = np.random.default_rng(20)
@@ -181,6 +218,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--events", type=int, default=100_000, help="generated per mass")
     parser.add_argument("--json", type=Path, help="also write the numbers to a file")
+    parser.add_argument("--covariance", type=Path, help="write the nominal covariance to a file")
     arguments = parser.parse_args()
     calorimeter = Detector().calorimeter
     wider = {
@@ -220,6 +258,13 @@ def main() -> None:
             failed = max(row["failed"] for row in rows if row["mode"] == name)
             print(f"not converged, {name}: at most {failed:.5f}")
         if title == "nominal":
+            if arguments.covariance:
+                covariance.write(arguments.covariance)
+            everything["shifts"] = shifts(covariance, samples)
+            print("\nshift of the mass [MeV]:", ", ".join(SHIFTS))
+            for row in everything["shifts"]:
+                cells = "  ".join(f"{1e3 * row[name]:+7.2f}" for name in SHIFTS)
+                print(f"{row['mass']:5.1f} {cells}")
             everything["closure"] = closure(covariance, arguments.events)
             everything["fits_per_second"] = speeds(covariance, samples[MASSES.index(3.0)])
             print("\nclosure, Gaussian without radiation, 4C:", everything["closure"])

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import awkward as ak
 import hist
@@ -28,12 +28,14 @@ from alp_coffea.events.corrections import (
 )
 from alp_coffea.events.cut_grids import BENCHMARKS, cut_grid_histogram, cut_values
 from alp_coffea.events.filling import fill_masses, fill_variable, fill_variation
+from alp_coffea.events.fitted import fitted_triples, read_covariance
 from alp_coffea.events.histograms import fill_x, variation_histograms
 from alp_coffea.events.schema import IDENTITY
 from alp_coffea.events.selection import Cutflow, Selection, all_candidates
 from alp_coffea.events.skims import SkimSettings, write_chunk
 from alp_coffea.events.three_photon_histograms import (
     CUT_ON,
+    FIT_VARIABLES,
     SIDEBAND_VARIABLES,
     VARIABLES,
     empty_histograms,
@@ -64,6 +66,7 @@ class Cuts:
     timing_chi: float = 10.0  # eq. 5.10
     delta_theta: float = 0.014  # eq. 5.11
     delta_phi: float = 0.40
+    fit_chi2: float = 25.0  # with masses of the kinematic fit: less than 0.1 % of the signal
 
 
 #: Systematic variations (sec. 7.5). Those of thresholds leave photons and masses as they are.
@@ -124,6 +127,12 @@ class Strahlung(ProcessorABC):
         Also write selected events as parquet, see ``alp_coffea.events.skims.SkimSettings``.
     optimisation
         Also fill what ``alp-coffea optimise`` needs to choose cuts.
+    masses
+        ``pair_and_recoil`` as published, or ``kinematic_fit``: one mass of a fit to the beams,
+        and a cut on its chi^2.
+    covariance
+        File of the photon resolution for that, see docs/kinematic-fit.md; where there is no such
+        file, one that comes with the package.
     kernels
         False takes the readable awkward version of the photon kernels, as a check of them.
     """
@@ -150,6 +159,8 @@ class Strahlung(ProcessorABC):
         variations: bool = False,
         optimisation: bool = False,
         skim: Mapping[str, Any] | None = None,
+        masses: Literal["pair_and_recoil", "kinematic_fit"] = "pair_and_recoil",
+        covariance: str | None = None,
         kernels: bool = True,
     ) -> None:
         self.beams = beams
@@ -162,7 +173,17 @@ class Strahlung(ProcessorABC):
             self.uses = (*self.uses, *IDENTITY, *self.skim.columns)
             if self.skim.selection == "preselection":
                 self.uses = (*self.uses, "Track.theta")
-        self.triples = PhotonTriples if kernels else AwkwardTriples
+        self.kind_of_triples = PhotonTriples if kernels else AwkwardTriples
+        self.covariance = read_covariance(masses, covariance)
+        self.variables = VARIABLES if self.covariance is None else VARIABLES | FIT_VARIABLES
+        self.definitions = ("diphoton", "recoil") if self.covariance is None else ("fit",)
+
+    @property
+    def triples(self) -> type[PhotonTriples]:
+        """The kind of triples that has what is asked for."""
+        if self.covariance is None:
+            return self.kind_of_triples
+        return fitted_triples(self.kind_of_triples, self.covariance, self.beams)
 
     def process(self, events: ak.Array) -> dict[str, Any]:
         """Histograms, cutflow and counts of one chunk, keyed by sample."""
@@ -173,7 +194,12 @@ class Strahlung(ProcessorABC):
         clean = ~ak.any(good, axis=1).to_numpy()
 
         cutflow = Cutflow()
-        histograms = empty_histograms(self.thresholds(), signal=kind == "signal")
+        histograms = empty_histograms(
+            self.thresholds(),
+            signal=kind == "signal",
+            variables=self.variables,
+            definitions=self.definitions,
+        )
         loose = self.triples.choose(photons, LOOSE)
         weights = self.corrections.weights(events, loose)
         weight = weights.weight()
@@ -220,7 +246,7 @@ class Strahlung(ProcessorABC):
         result = {
             "histograms": histograms,
             "cutflow": cutflow,
-            "counts": {"bad_photons": read.impossible},
+            "counts": {"bad_photons": read.impossible} | self.failed_fits(final),
             "selected": len(selected),
         }
         if self.skim is not None:
@@ -282,7 +308,7 @@ class Strahlung(ProcessorABC):
         selection = Selection(cutflow, "loose", weight=weight)
         selection.choose("three_photons", triples.event)
         selection.cut("three_photon_mass", self.mass_within(triples, LOOSE_MASS))
-        for name, settings in VARIABLES.items():
+        for name, settings in self.variables.items():
             fill(settings, triples, passed={(f"{name}_loose", None): selection.mask})
 
     def preselection(
@@ -309,7 +335,7 @@ class Strahlung(ProcessorABC):
     ) -> dict[str, np.ndarray]:
         """Cuts on events with three photons in order: (n,), or (n, 3) for a cut on candidates."""
         cuts = self.cuts if cuts is None else cuts
-        return {
+        masks = {
             "photon_energy": triples.E[:, 2] >= cuts.energy_scale * ENERGY_SETS[energy_set],
             "three_photon_mass": self.mass_within(triples, cuts.three_photon_mass),
             "no_good_track": clean[triples.event],
@@ -319,6 +345,10 @@ class Strahlung(ProcessorABC):
             "delta_theta_phi": (triples.delta_theta > cuts.delta_theta)
             | (triples.delta_phi > cuts.delta_phi),
         }
+        if self.covariance is not None:
+            # not true either where the fit failed
+            masks["fit_chi2"] = triples.fit_chi2 < cuts.fit_chi2
+        return masks
 
     def thresholds(self) -> dict[str, dict[str, tuple[float, ...]]]:
         """Where each variable is cut, by energy set."""
@@ -332,6 +362,7 @@ class Strahlung(ProcessorABC):
             "timing_chi": (cuts.timing_chi,),
             "delta_theta": (cuts.delta_theta,),
             "delta_phi": (cuts.delta_phi,),
+            "fit_chi2": (cuts.fit_chi2,),
         }
         energies = {s: (energy * cuts.energy_scale,) for s, energy in ENERGY_SETS.items()}
         return {"photon_energy": energies} | {
@@ -354,16 +385,31 @@ class Strahlung(ProcessorABC):
     # --- histograms -----------------------------------------------------------------------------
 
     def masses(self, triples: PhotonTriples) -> dict[str, np.ndarray]:
-        """Both masses of the candidates as signed roots [GeV], (n, 3)."""
+        """Masses of the candidates as signed roots [GeV], (n, 3), by definition."""
+        if self.covariance is not None:
+            return {"fit": triples.fit_mass}
+        return self.pair_and_recoil(triples)
+
+    def pair_and_recoil(self, triples: PhotonTriples) -> dict[str, np.ndarray]:
+        """The published masses."""
         return {
             "diphoton": kin.signed_root(triples.pair_masses2),
             "recoil": kin.signed_root(triples.recoil_masses2(self.beams)),
         }
 
+    def failed_fits(self, triples: PhotonTriples) -> dict[str, int]:
+        """Triples in the mass window without a fitted mass, where it is asked for."""
+        if self.covariance is None:
+            return {}
+        inside = self.mass_within(triples, self.cuts.three_photon_mass)
+        return {"failed_fits": int(np.isnan(triples.fit_chi2[inside]).sum())}
+
     def listing(self, triples: PhotonTriples) -> dict[str, np.ndarray]:
         """What a skim says about the triple of each event."""
         masses = {f"{name}_mass": mass for name, mass in self.masses(triples).items()}
-        names = ("three_photon_mass", "zernike_of_most_isolated", "timing_chi")
+        names = ["three_photon_mass", "zernike_of_most_isolated", "timing_chi"]
+        if self.covariance is not None:
+            names.append("fit_chi2")
         return {name: getattr(triples, name) for name in ("E", "theta", "phi", *names)} | masses
 
     def fill_variables(
@@ -390,7 +436,7 @@ class Strahlung(ProcessorABC):
                     for cut, passed in without.items()
                 }
             )
-        for name, settings in VARIABLES.items():
+        for name, settings in self.variables.items():
             cut = CUT_ON.get(name, name)
             after = {(name, energy_set): flow.mask for energy_set, flow in flows.items()}
             alone = without.get(cut) or {s: flow.all_but(cut) for s, flow in flows.items()}
@@ -438,7 +484,9 @@ class Strahlung(ProcessorABC):
         for name, weight in shifted_weights(weights).items():
             cases[name] = (final, self.cuts, weight)
 
-        histograms = variation_histograms(list(cases), list(ENERGY_SETS), events.metadata["mass"])
+        histograms = variation_histograms(
+            list(cases), list(ENERGY_SETS), events.metadata["mass"], self.definitions
+        )
         for energy_set in ENERGY_SETS:
             for name, (triples, cuts, weight) in cases.items():
                 left = triples.passing(self.passed(triples, energy_set, clean, cuts))
@@ -458,7 +506,7 @@ class Strahlung(ProcessorABC):
         )
         apart = self.final_cuts(triples, "high_mass", clean)["delta_theta_phi"]
         values = cut_values(triples, self.beams.sqrt_s, self.cuts.theta, all_candidates(apart))
-        masses, at = self.masses(triples), weight[triples.event]
+        masses, at = self.pair_and_recoil(triples), weight[triples.event]
         if mass is None:
             return cut_grid_histogram(BENCHMARKS, values, masses, at)
         # of a signal only true candidates at its own mass

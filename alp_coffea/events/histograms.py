@@ -87,7 +87,10 @@ def fill_x(
 
 
 def variation_histograms(
-    names: Sequence[str], energy_sets: Sequence[str], mass: float | None
+    names: Sequence[str],
+    energy_sets: Sequence[str],
+    mass: float | None,
+    definitions: Sequence[str] = ("diphoton", "recoil"),
 ) -> dict[str, hist.Hist]:
     """What is kept of systematic variations.
 
@@ -100,7 +103,7 @@ def variation_histograms(
     if mass is not None:
         histograms["true_mass_variations"] = hist.Hist(
             *shared,
-            category("definition", ["diphoton", "recoil"]),
+            category("definition", definitions),
             hist.axis.Regular(500, mass - 1, mass + 1, name="mass", label="signed root [GeV]"),
             storage="weight",
         )

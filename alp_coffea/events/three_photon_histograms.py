@@ -23,6 +23,10 @@ VARIABLES = {
     "delta_theta": Variable("delta_theta", 64, 0.0, 1.6, r"$\Delta\theta$ [rad]"),
     "delta_phi": Variable("delta_phi", 64, 0.0, 3.2, r"$\Delta\varphi$ [rad]"),
 }
+#: What the kinematic fit adds.
+FIT_VARIABLES = {
+    "fit_chi2": Variable("fit_chi2", 60, 0.0, 60.0, r"$\chi^2$ of the kinematic fit"),
+}
 #: The cut on each variable where it has another name.
 CUT_ON = {"delta_theta": "delta_theta_phi", "delta_phi": "delta_theta_phi"}
 SIDEBAND_VARIABLES = {
@@ -41,15 +45,19 @@ ORIGINS = {False: ["other"], True: ["true", "combinatorial", "other"]}
 
 
 def empty_histograms(
-    thresholds: Mapping[str, Mapping[str, Sequence[float]]], *, signal: bool
+    thresholds: Mapping[str, Mapping[str, Sequence[float]]],
+    *,
+    signal: bool,
+    variables: Mapping[str, Variable] = VARIABLES,
+    definitions: Sequence[str] = ("diphoton", "recoil"),
 ) -> dict[str, hist.Hist]:
     """Masses, and every variable after the loose selection, all other cuts, and all cuts.
 
     ``thresholds`` are the cuts on each variable by energy set, which N-1 histograms remember.
     """
     sets = list(next(iter(thresholds.values())))
-    histograms = {"mass": mass_histogram(sets, ORIGINS[signal])}
-    for name, settings in VARIABLES.items():
+    histograms = {"mass": mass_histogram(sets, ORIGINS[signal], definitions)}
+    for name, settings in variables.items():
         histograms[name] = variable_histogram(settings, sets)
         histograms[f"{name}_n_minus_1"] = variable_histogram(
             # either of the two angles keeps a pair: that cut is a corner of the plane below
