@@ -35,6 +35,7 @@ def run(environment: dict[str, str], *command: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "alp_coffea", "run", *command],
         env=environment,
+        cwd=environment["DASK_CONFIG"],  # PBS leaves what jobs say where they were submitted
         capture_output=True,
         text=True,
         timeout=900,
