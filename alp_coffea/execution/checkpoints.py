@@ -318,7 +318,7 @@ def _line(record: Record) -> bytes:
 def _parse(line: bytes) -> Record | None:
     text, _, checksum = line.rpartition(b" ")
     try:
-        return Record(*json.loads(text)) if zlib.crc32(text) == int(checksum, 16) else None
+        return Record(*json.loads(text)) if checksum == b"%08x" % zlib.crc32(text) else None
     except (ValueError, TypeError):  # half a line, from a process killed while writing it
         return None
 

@@ -271,6 +271,19 @@ def test_no_flipped_bit_changes_a_result(
     assert bench.run(fresh=True) == first
 
 
+def test_a_checksum_with_a_flipped_case_is_damage(finished: tuple[Bench, Any]) -> None:
+    bench, first = finished
+    path = rows(bench, "index")
+    line, *others = path.read_bytes().splitlines(keepends=True)
+    text, _, checksum = line.rpartition(b" ")
+    if checksum == checksum.upper():  # no letter in it
+        checksum = b"ABCDEF00\n"
+    path.write_bytes(b"".join([text + b" " + checksum.upper(), *others]))
+    assert bench.run() == first
+    assert bench.computed == 1000
+    assert bench.run(fresh=True) == first
+
+
 def test_damage_during_a_run_ends_it_and_the_next_one_mends_it(bench: Bench) -> None:
     first = bench.run(checkpoints=None)
 
