@@ -87,7 +87,8 @@ class Simulate(Model):
     calorimeter: {efficiency: 0.97}}``. With ``lost_tracks: weight`` every track is lost and the
     event weight has the probability of that; with ``conversions: weight`` exactly one photon
     converts to two tracks, with ``beam_photons: weight`` every event gets an energetic cluster of
-    the beam background in time.
+    the beam background in time. With ``inside`` that share of the events is made inside ``cuts``
+    and the others in all of phase space, and their weights undo it.
     """
 
     process: str
@@ -101,11 +102,14 @@ class Simulate(Model):
     conversions: Literal["simulate", "weight"] = "simulate"
     beam_photons: Literal["simulate", "weight"] = "simulate"
     cuts: GeneratorCuts = GeneratorCuts()
+    inside: Annotated[float, Field(gt=0, lt=1)] | None = None
 
     @model_validator(mode="after")
     def _one_size(self) -> Simulate:
         if (self.events is None) == (self.luminosity is None):
             raise ValueError("give exactly one of 'events' and 'luminosity'")
+        if self.inside is not None and self.cuts == GeneratorCuts():
+            raise ValueError("'inside' is the share of events inside 'cuts'; give some")
         return self
 
 

@@ -159,7 +159,9 @@ def _make(
     if how.events is not None:
         events = how.events
     else:
-        complete = generation_cuts(how.process, beams=physics["beams"], **cuts)
+        complete = generation_cuts(
+            how.process, beams=physics["beams"], **(cuts if how.inside is None else {})
+        )
         sigma, _ = cross_section_with_cuts(how.process, cuts=complete, **physics)
         events = _number(sigma * (how.luminosity or 0.0), how.poisson, how.seed + seed)
     record = write_sample(
@@ -168,6 +170,7 @@ def _make(
         events,
         seed=how.seed + seed,
         detector=Detector.parse(how.detector),
+        inside=how.inside,
         lost_tracks=how.lost_tracks,
         conversions=how.conversions,
         beam_photons=how.beam_photons,
@@ -194,7 +197,8 @@ def _make(
             "cross_section": CrossSection(
                 value=record.cross_section,
                 error=record.cross_section_error,
-                source=f"alp_coffea simulation, process {how.process}, after generator cuts",
+                source=f"alp_coffea simulation, process {how.process}, "
+                + ("after generator cuts" if how.inside is None else "all of phase space"),
             ),
         }
     return sample.model_copy(update=update)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import importlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alp_coffea.errors import PhysicsError, suggest
 from alp_coffea.physics.beams import SUPERKEKB, Beams
-from alp_coffea.rng import purpose_key
+from alp_coffea.rng import purpose_key, uniforms
+from alp_coffea.simulation.constants import PHOTON
 from alp_coffea.simulation.sampling import (
     Cuts,
     Frame,
@@ -285,6 +286,62 @@ def generate_with_cuts(
         fill_unweighted(found.propose, key, first, values, _HEAD_ROOM * maximum, p4, weight)
     weight *= found.branching
     return GeneratedEvents(process, p4, found.pdg, found.mother, found.final, weight, first)
+
+
+def generate_mixture(
+    process: str,
+    n: int,
+    *,
+    inside: float,
+    seed: int,
+    beams: Beams,
+    isr: bool,
+    mass: float | None,
+    coupling: float,
+    first: int,
+    cuts: Cuts,
+) -> GeneratedEvents:
+    """Events of all of phase space, with more of them inside cuts.
+
+    Each is made inside ``cuts`` with probability ``inside``, otherwise anywhere. With A the share
+    of the cross section inside, an event's weight is the density it stands for over that of the
+    mixture (A. Owen and Y. Zhou, J. Am. Stat. Assoc. 95 (2000) 135): 1/(1 - inside + inside/A)
+    inside and 1/(1 - inside) outside, whichever way it was made. The mean is one.
+
+    Raises PhysicsError as :func:`cross_section`, and if ``inside`` is not between 0 and 1.
+    """
+    if not 0 < inside < 1:
+        raise PhysicsError(f"process '{process}': inside = {inside} must lie between 0 and 1")
+    physics: dict[str, Any] = {"beams": beams, "isr": isr, "mass": mass, "coupling": coupling}
+    everywhere = generation_cuts(process, beams=beams)
+    part, whole = (
+        generate_with_cuts(process, n, seed=seed, first=first, cuts=which, **physics)
+        for which in (cuts, everywhere)
+    )
+    accepted, total = (
+        cross_section_with_cuts(process, cuts=which, **physics)[0] for which in (cuts, everywhere)
+    )
+    key = purpose_key(seed, f"mixture {process} {mass!r}")
+    chosen = uniforms(key, np.arange(first, first + n)) < inside
+    p4 = np.where(chosen[:, None, None], part.p4, whole.p4)
+    weight = np.where(chosen, part.weight, whole.weight)
+    there = within(cuts, p4[:, : part.final], part.pdg[: part.final], beams)
+    weight = weight / (1 - inside + inside * there * total / accepted)
+    return replace(part, p4=p4, weight=weight)
+
+
+def within(
+    cuts: Cuts, p4: NDArray[np.float64], pdg: tuple[int, ...], beams: Beams
+) -> NDArray[np.bool_]:
+    """Which events (n,) of stable particles p4 (n, k, 4) [GeV, CM frame] pass generator cuts.
+
+    Polar angles of all particles, energies of the photons; not the mass after radiation.
+    """
+    p4 = p4 if cuts.frame == "cm" else beams.to_lab(p4)
+    theta = np.arctan2(np.hypot(p4[..., 1], p4[..., 2]), p4[..., 3])
+    angles = (theta >= cuts.theta_min) & (theta <= cuts.theta_max)
+    bright = (p4[..., 0] >= cuts.energy_min) | (np.array(pdg) != PHOTON)
+    return np.asarray((angles & bright).all(axis=1))
 
 
 def _prepare(

@@ -18,6 +18,7 @@ from alp_coffea.simulation.detector import BeamPhotons, Conversions, LostTracks,
 from alp_coffea.simulation.foreign import CandidatesWriter, EventTreesWriter
 from alp_coffea.simulation.generator import (
     cross_section_with_cuts,
+    generate_mixture,
     generate_with_cuts,
     generation_cuts,
 )
@@ -97,6 +98,7 @@ def write_sample(
     theta_max: float | None = None,
     frame: Frame | None = None,
     sqrt_s_min: float | None = None,
+    inside: float | None = None,
     lost_tracks: LostTracks = "simulate",
     conversions: Conversions = "simulate",
     beam_photons: BeamPhotons = "simulate",
@@ -121,6 +123,10 @@ def write_sample(
         defaults (signal: none; backgrounds: nothing a three-photon selection could keep is lost).
     detector
         Settings or the name of documented settings.
+    inside
+        Share of the events that is made inside the cuts; the others are made in all of phase
+        space, and weights undo it: the sample is one without cuts, with more events where a
+        selection looks. Only for processes that are finite without cuts.
     lost_tracks
         ``"simulate"``: each track of the generated charged particles is lost with the probability
         of the settings; ``"weight"``: all are lost and the event weight has that probability per
@@ -164,13 +170,17 @@ def write_sample(
         sqrt_s_min=sqrt_s_min,
     )
     physics: dict[str, Any] = {"beams": beams, "isr": isr, "mass": mass, "coupling": coupling}
-    sigma, error = cross_section_with_cuts(process, cuts=cuts, **physics)
+    counted = cuts if inside is None else generation_cuts(process, beams=beams)
+    sigma, error = cross_section_with_cuts(process, cuts=counted, **physics)
 
     def batches() -> Iterable[tuple[Particles, NDArray[np.float64]]]:
         for first in range(0, max(n, 1), _BATCH):
-            events = generate_with_cuts(
-                process, min(_BATCH, n - first), seed=seed, first=first, cuts=cuts, **physics
-            )
+            of_batch = {"seed": seed, "first": first, "cuts": cuts, **physics}
+            count = min(_BATCH, n - first)
+            if inside is None:
+                events = generate_with_cuts(process, count, **of_batch)
+            else:
+                events = generate_mixture(process, count, inside=inside, **of_batch)
             yield Particles.of(events), events.weight
 
     metadata = {
@@ -180,11 +190,12 @@ def write_sample(
         "coupling": None if mass is None else coupling,
         "isr": isr,
         "cuts": asdict(cuts),
+        "inside": inside,
         "cross_section_pb": sigma,
         "cross_section_error_pb": error,
     }
     digest = _write(output, batches(), metadata)
-    return SampleRecord(output.path, n, sigma, error, digest, cuts)
+    return SampleRecord(output.path, n, sigma, error, digest, counted)
 
 
 def write_lhe_sample(
