@@ -84,6 +84,7 @@ def process(processor: Any) -> Callable[[Path], int]:
                 entry_start=start,
                 entry_stop=stop,
                 metadata=METADATA,
+                preload=BRANCHES,  # as alp_coffea.execution.chunks.work_item asks for it
             ).events()
             result = processor.process(events)
             if "counts" in result:

@@ -20,7 +20,7 @@ from alp_coffea.errors import IncompleteRunError
 from alp_coffea.events.blinding import check_sideband
 from alp_coffea.events.datasets import FileRecord
 from alp_coffea.events.reading import readings
-from alp_coffea.events.schema import AlpSchema, check_fields
+from alp_coffea.events.schema import AlpSchema, canonical_branch, check_fields
 from alp_coffea.events.weights import weight_branch
 from alp_coffea.execution.checkpoints import Store
 from alp_coffea.execution.chunks import FilePlan, plan_files
@@ -107,8 +107,18 @@ def process_files(
     codes = code_digests(processor, catalogue.samples, rules)
     keys = {record.path: (codes[record.sample], file_digest(record)) for record in usable}
     with _store(checkpoints, fresh, keys) as store, open_engine(executor, workers) as engine:
+        branches = {
+            sample.name: map(canonical_branch, declared_fields(processor, sample))
+            for sample in catalogue.samples
+        }
         plans = plan_files(
-            usable, catalogue, store, keys, chunksize=chunksize, limit_chunks=limit_chunks
+            usable,
+            catalogue,
+            store,
+            keys,
+            branches=branches,
+            chunksize=chunksize,
+            limit_chunks=limit_chunks,
         )
         todo = [piece for plan in plans for piece in plan.pieces if isinstance(piece, WorkItem)]
         status = Status(
