@@ -42,15 +42,14 @@ def count_impossible(energy, theta, phi):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, inline="always")
 def _accepts(  # type: ignore[no-untyped-def]
-    j, energy, theta, phi, quality, energy_min, theta_low, theta_high, quality_min
+    j, energy, theta, quality, energy_min, theta_low, theta_high, quality_min
 ):
-    """Whether photon j lies inside an acceptance, see :func:`three_most_energetic`."""
+    """Whether photon j passes the cuts of an acceptance, see :func:`three_most_energetic`."""
     return (
         (energy[j] >= energy_min)
         & (theta[j] > theta_low)
         & (theta[j] < theta_high)
         & ((quality_min == -math.inf) | (quality[j] > quality_min))
-        & _possible(energy[j], theta[j], phi[j])
     )
 
 
@@ -62,9 +61,10 @@ def _three_of_event(  # type: ignore[no-untyped-def]
     first = second = third = -1.0
     one = two = three = -1
     for j in range(start, stop):
-        if not _accepts(
-            j, energy, theta, phi, quality, energy_min, theta_low, theta_high, quality_min
-        ):
+        accepted = _accepts(
+            j, energy, theta, quality, energy_min, theta_low, theta_high, quality_min
+        )
+        if not accepted or not _possible(energy[j], theta[j], phi[j]):
             continue
         e = np.float64(energy[j])
         if e > first:
@@ -148,9 +148,8 @@ def three_of_narrower(  # type: ignore[no-untyped-def]
         known = True
         for c in range(3):
             known = known and _accepts(
-                index[k, c], energy, theta, phi, quality,
-                energy_min, theta_low, theta_high, quality_min,
-            )  # fmt: skip
+                index[k, c], energy, theta, quality, energy_min, theta_low, theta_high, quality_min
+            )
         if not known:
             i = event[k]
             if offsets[i + 1] - offsets[i] == 3:
