@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -77,7 +78,7 @@ class Run:
         return float(self.manifest["luminosity"])
 
     @cached_property
-    def histograms(self) -> dict[str, hist.Hist]:
+    def histograms(self) -> Mapping[str, hist.Hist]:
         """Histograms by ``sample/name``, filled with generator weights (not scaled)."""
         return load_histograms(self._require("histograms.zip", "process"))
 

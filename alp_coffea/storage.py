@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import hist
@@ -39,19 +42,58 @@ def save_histograms(histograms: Mapping[str, hist.Hist], path: Path) -> None:
             uhi.io.zip.write(file, name, histograms[name])
 
 
-def load_histograms(path: Path | str) -> dict[str, hist.Hist]:
-    """Read ``histograms.zip``: histograms by name.
+class StoredHistograms(Mapping[str, hist.Hist]):
+    """Histograms of a ``histograms.zip`` by name, each read when first asked for.
+
+    Raises UnreadableFileError if the file, or a histogram in it, cannot be read.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = Path(path)
+        self._read: dict[str, hist.Hist] = {}
+        with self._readable():
+            # in memory, compressed: an open file would be shared with forked processes
+            self._archive = zipfile.ZipFile(io.BytesIO(self._path.read_bytes()))
+        names = (n for n in self._archive.namelist() if n.endswith(".json"))
+        self._names = dict.fromkeys(n.removesuffix(".json") for n in names)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError) as error:
+            raise UnreadableFileError(
+                f"{self._path}: not a readable histogram archive ({error}); run the 'process' "
+                "stage again"
+            ) from error
+
+    def __getitem__(self, name: str) -> hist.Hist:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._read:
+            with self._readable():
+                self._read[name] = hist.Hist(uhi.io.zip.read(self._archive, name))
+        return self._read[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        return f"StoredHistograms({len(self)} in {self._path.name}: {', '.join(self._names)})"
+
+
+def load_histograms(path: Path | str) -> Mapping[str, hist.Hist]:
+    """Read ``histograms.zip``: histograms by name, each one when it is asked for.
 
     Raises UnreadableFileError if the file is missing or no such archive.
     """
-    try:
-        with zipfile.ZipFile(path) as file:
-            names = [n.removesuffix(".json") for n in file.namelist() if n.endswith(".json")]
-            return {name: hist.Hist(uhi.io.zip.read(file, name)) for name in names}
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise UnreadableFileError(
-            f"{path}: not a readable histogram archive ({error}); run the 'process' stage again"
-        ) from error
+    return StoredHistograms(path)
 
 
 def save_cutflows(cutflows: Mapping[str, Cutflow], folder: Path) -> None:

@@ -29,7 +29,7 @@ from alp_coffea.stats.sidebands import fix_shapes
 from alp_coffea.stats.signal import SignalModel
 from alp_coffea.stats.studies import spurious_signal
 from alp_coffea.stats.systematics import Systematics
-from alp_coffea.stats.workspace import Point, build_point
+from alp_coffea.stats.workspace import Point, build_point, with_order
 
 __all__ = [
     "BANDS",
@@ -129,35 +129,75 @@ def scan_points(
     systematics
         Sizes of the nuisances; default those of the settings alone.
     """
+    (points,) = scan_choices(
+        data,
+        shape,
+        model,
+        settings,
+        masses,
+        choices=(choice,),
+        luminosity=luminosity,
+        definition=definition,
+        systematics=systematics,
+    )
+    return points
+
+
+def scan_choices(
+    data: Spectra,
+    shape: Spectra,
+    model: SignalModel,
+    settings: Scan,
+    masses: Sequence[float],
+    *,
+    choices: Sequence[BackgroundChoice],
+    luminosity: float,
+    definition: Definition | None = None,
+    systematics: Systematics | None = None,
+) -> list[list[Point | ModelError]]:
+    """:func:`scan_points` for several background models, by choice and then by mass.
+
+    Choices with the same window share its bins and the signal in them, which is most of the work.
+    """
     systematics = systematics or Systematics(settings.nuisances)
-    points: list[Point | ModelError] = []
+    free = settings.background_coefficients == "free"
+    built: list[list[Point | ModelError]] = [[] for _ in choices]
     for mass in masses:
         key = (definition or settings.definition(mass), settings.energy_set(mass))
-        try:
-            window = fit_window(
-                mass,
-                settings,
-                model,
-                data.edges,
-                shape[key],
-                definition=key[0],
-                extra_order=choice.order,
-                widen=choice.widen,
-            )
-            points.append(
-                build_point(
-                    window,
-                    model,
-                    window.counts(data[key]),
-                    luminosity=luminosity,
-                    nuisances=systematics.at(mass, *key),
-                    free_coefficients=settings.background_coefficients == "free",
-                    region=widest_region(mass, settings, model, data.edges, key[0]),
-                )
-            )
-        except ModelError as error:
-            points.append(error)
-    return fix_shapes(points) if settings.background_shape == "sideband" else points
+        nuisances = systematics.at(mass, *key)
+        order = settings.window(mass, key[0]).order
+        by_window: dict[float, Point | ModelError] = {}
+        for column, choice in zip(built, choices, strict=True):
+            if choice.widen not in by_window:
+                try:
+                    window = fit_window(
+                        mass,
+                        settings,
+                        model,
+                        data.edges,
+                        shape[key],
+                        definition=key[0],
+                        extra_order=choice.order,
+                        widen=choice.widen,
+                    )
+                    by_window[choice.widen] = build_point(
+                        window,
+                        model,
+                        window.counts(data[key]),
+                        luminosity=luminosity,
+                        nuisances=nuisances,
+                        free_coefficients=free,
+                        region=widest_region(mass, settings, model, data.edges, key[0]),
+                    )
+                except ModelError as error:
+                    by_window[choice.widen] = error
+            point, wanted = by_window[choice.widen], max(order + choice.order, 0)
+            if isinstance(point, Point) and point.window.order != wanted:
+                point = with_order(point, wanted, free_coefficients=free)
+            column.append(point)
+    if settings.background_shape == "sideband":
+        return [fix_shapes(points) for points in built]
+    return built
 
 
 def scan(
@@ -174,6 +214,7 @@ def scan(
     blinded: bool = False,
     finished: ScanResult | None = None,
     progress: Callable[[int, int], None] | None = None,
+    keep: Callable[[Sequence[Row], ScanModels], None] | None = None,
 ) -> tuple[ScanResult, ScanModels]:
     """Fit every mass hypothesis of the scan.
 
@@ -209,6 +250,8 @@ def scan(
         points are taken over and not fitted again.
     progress
         Called with (fits done, fits in all).
+    keep
+        Called with the rows and models of some masses as soon as they are finished.
 
     Returns
     -------
@@ -224,45 +267,55 @@ def scan(
     wanted = hypotheses(model, settings)
     kept = converged(finished)
     masses = [mass for mass in wanted if mass not in kept]
-    level = settings.confidence_level
-    built: list[list[Point | ModelError]] = []
-    fitted: list[list[_Fitted]] = []
-    for number, choice in enumerate(choices, 1):
-        points = scan_points(
+    fresh: dict[float, Row] = {}
+    models = ScanModels([], [], [])
+    for first in range(0, len(masses), _BLOCK):
+        block = masses[first : first + _BLOCK]
+        built = scan_choices(
             observed,
             expected,
             model,
             settings,
-            masses,
+            block,
+            choices=choices,
             luminosity=luminosity,
-            choice=choice,
             systematics=systematics,
         )
-        built.append(points)
-        if settings.background_choices != "discrete":
-            fitted.append(_fitted(choice, points, level))
+        fitted = _fits(choices, built, settings)
+        rows = [
+            _row(alternatives, mass, production, settings, luminosity, blinded)
+            for mass, alternatives in zip(block, fitted, strict=True)
+        ]
+        if background_size is not None:
+            nominal = [alternatives[0].point for alternatives in fitted]
+            _add_spurious(rows, nominal, expected, background_size)
+        made = _models(rows, fitted, built if choices is ORDER_CHOICES else [])
+        if keep is not None:
+            keep(rows, made)
+        fresh |= {row["mass"]: row for row in rows}
+        for kind, points in zip(models, made, strict=True):
+            kind.extend(points)
         if progress is not None:
-            progress(number * len(masses), len(choices) * len(masses))
-    if settings.background_choices == "discrete":
-        fitted = [_profiled(built, level)]
-    rows = tuple(
-        _row(list(alternatives), mass, production, settings, luminosity, blinded)
-        for mass, alternatives in zip(masses, zip(*fitted, strict=True), strict=True)
-    )
-    if background_size is not None:
-        _add_spurious(rows, [fit.point for fit in fitted[0]], expected, background_size)
-    nominal = [fit.point for fit in fitted[0] if isinstance(fit.point, Point)]
-    limiting = [
-        fit.point
-        for row, alternatives in zip(rows, zip(*fitted, strict=True), strict=True)
-        for fit in alternatives[1:]
-        if fit.choice == row["variation"] and isinstance(fit.point, Point)
-    ]
-    profiled = [point for column in built for point in column if isinstance(point, Point)]
-    models = ScanModels(nominal, limiting, profiled if choices is ORDER_CHOICES else [])
-    fresh = {row["mass"]: row for row in rows}
+            progress((first + len(block)) * len(choices), len(masses) * len(choices))
     merged = tuple(fresh[mass] if mass in fresh else kept[mass] for mass in wanted)
     return ScanResult(merged, model.sqrt_s, synthetic), models
+
+
+def _models(
+    rows: Sequence[Row],
+    fitted: Sequence[Sequence[_Fitted]],
+    orders: Sequence[Sequence[Point | ModelError]],
+) -> ScanModels:
+    """Those of some masses; ``orders`` are what discrete profiling decided between."""
+    nominal = [fits[0].point for fits in fitted if isinstance(fits[0].point, Point)]
+    limiting = [
+        fit.point
+        for row, fits in zip(rows, fitted, strict=True)
+        for fit in fits[1:]
+        if fit.choice == row["variation"] and isinstance(fit.point, Point)
+    ]
+    profiled = [point for column in orders for point in column if isinstance(point, Point)]
+    return ScanModels(nominal, limiting, profiled)
 
 
 def converged(result: ScanResult | None) -> dict[float, Row]:
@@ -272,16 +325,25 @@ def converged(result: ScanResult | None) -> dict[float, Row]:
     return {row["mass"]: row for row in result if row["status"] in ("ok", "blinded")}
 
 
-def _fitted(
-    choice: BackgroundChoice, points: Sequence[Point | ModelError], level: float
-) -> list[_Fitted]:
-    """Fits and limits of all masses with one choice of background."""
-    good = [point for point in points if isinstance(point, Point)]
-    limits = iter(point_limits([point.workspace for point in good], level=level))
-    return [
-        _Fitted(choice.name, point, next(limits) if isinstance(point, Point) else None)
-        for point in points
+def _fits(
+    choices: Sequence[BackgroundChoice],
+    built: Sequence[Sequence[Point | ModelError]],
+    settings: Scan,
+) -> list[list[_Fitted]]:
+    """Fits and limits by mass and then choice of background; ``built`` is by choice, then mass."""
+    level = settings.confidence_level
+    if settings.background_choices == "discrete":
+        return [[fit] for fit in _profiled(built, level)]
+    good = [point.workspace for points in built for point in points if isinstance(point, Point)]
+    limits = iter(point_limits(good, level=level))
+    columns = [
+        [
+            _Fitted(choice.name, point, next(limits) if isinstance(point, Point) else None)
+            for point in points
+        ]
+        for choice, points in zip(choices, built, strict=True)
     ]
+    return [list(fits) for fits in zip(*columns, strict=True)]
 
 
 def _profiled(built: Sequence[Sequence[Point | ModelError]], level: float) -> list[_Fitted]:
@@ -315,6 +377,8 @@ def _add_spurious(
         row |= {"spurious_sigma": _finite(sigma), "spurious_z": _finite(significance)}
 
 
+#: Masses that are fitted together: enough to make the overhead of arrays vanish.
+_BLOCK: Final = 50
 #: Columns that a blinded scan leaves empty.
 _OBSERVED: Final = (
     "n_data", "yield", "yield_error", "sigma_hat", "sigma_hat_error", "z_local", "p_local",

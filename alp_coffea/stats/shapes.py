@@ -27,6 +27,7 @@ Mirror = Literal["both", "low", "high", "none"]
 
 _SQRT_HALF_PI = math.sqrt(math.pi / 2.0)
 _KDE_CELLS = 2048
+_KDE_REACH = 8.5  # widths after which a Gaussian is below rounding errors
 
 
 def _checked_edges(edges: ArrayLike) -> Array:
@@ -238,9 +239,13 @@ def _kde_window(edges: Array, x: Array, w: Array, rho: float, low: bool, high: b
     padded = np.concatenate(
         [mass[::-1] * float(low), mass, mass[::-1] * float(high)],
     )
-    pilot = gaussian_filter1d(padded, h * spread / cell, mode="constant", truncate=8.5)
+    # of the mirror images only what the kernel reaches
+    kernel = h * spread / cell
+    reach = min(math.ceil(_KDE_REACH * kernel), _KDE_CELLS)
+    near = padded[_KDE_CELLS - reach : 2 * _KDE_CELLS + reach]
+    pilot = gaussian_filter1d(near, kernel, mode="constant", truncate=_KDE_REACH)
     used = np.flatnonzero(mass)
-    density = pilot[_KDE_CELLS + used] / (cell * total * copies)
+    density = pilot[reach + used] / (cell * total * copies)
     width = np.maximum(
         h * math.sqrt(spread) / (2.0 * math.sqrt(3.0)) / np.sqrt(density),
         h * spread * math.sqrt(2.0) / 10.0,

@@ -255,17 +255,30 @@ class SignalModel:
 
         ``width_scale`` stretches sigma, for resolution uncertainties.
         """
+        (fractions,) = self.templates(
+            edges, mass, definition, energy_set, width_scales=(width_scale,)
+        )
+        return fractions
+
+    def templates(
+        self,
+        edges: ArrayLike,
+        mass: float,
+        definition: str,
+        energy_set: str,
+        *,
+        width_scales: Sequence[float],
+    ) -> list[Array]:
+        """:meth:`template` for several stretches of sigma."""
         curves = self._curves(definition, energy_set)
         second = [curves[name](mass) for name in ("alpha_2", "n_2", "ratio") if name in curves]
-        return peak_fractions(
-            edges,
-            TAIL_SIDE[definition],
-            self.mu(mass, definition, energy_set),
-            width_scale * self.sigma(mass, definition, energy_set),
-            self.alpha(mass, definition, energy_set),
-            self.n(mass, definition, energy_set),
-            *second,
-        )
+        side, mu = TAIL_SIDE[definition], self.mu(mass, definition, energy_set)
+        sigma = self.sigma(mass, definition, energy_set)
+        alpha, n = curves["alpha"](mass), curves["n"](mass)
+        return [
+            peak_fractions(edges, side, mu, scale * sigma, alpha, n, *second)
+            for scale in width_scales
+        ]
 
     def combinatorial_template(
         self,

@@ -9,7 +9,7 @@ Background: the Bernstein polynomials in m^2, one sample with its own non-negati
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -83,10 +83,10 @@ def build_point(
             "both must be positive"
         )
 
-    def peak(width_scale: float = 1.0) -> Array:
-        return model.template(window.edges, mass, definition, energy_set, width_scale=width_scale)
-
-    nominal = peak()
+    varied = (1 - nuisances.width, 1 + nuisances.width) if nuisances.width > 0 else ()
+    nominal, *stretched = model.templates(
+        window.edges, mass, definition, energy_set, width_scales=(1.0, *varied)
+    )
     others = model.combinatorial_template(
         window.edges,
         mass,
@@ -103,48 +103,67 @@ def build_point(
         {"name": POI, "type": "normfactor", "data": None},
         *(_normsys(name, size) for name, size in nuisances.efficiency.items() if size > 0),
     ]
-    if nuisances.width > 0:
-        low, high = peak(1 - nuisances.width), peak(1 + nuisances.width)
+    if stretched:
+        low, high = stretched
         data = {
             "lo_data": signal_yield * (low + beside),
             "hi_data": signal_yield * (high + beside),
         }
         signal_modifiers.append({"name": nuisances.width_source, "type": "histosys", "data": data})
-    samples = [
-        {
-            "name": "signal",
-            "data": signal_yield * (nominal + beside),
-            "modifiers": signal_modifiers,
-        }
-    ]
-    basis = bernstein(window.edges, window.order)
-    factors = [f"background_{k}" for k in range(window.order + 1)]
-    samples += [
-        {
-            "name": name,
-            "data": total * polynomial,
-            "modifiers": [{"name": name, "type": "normfactor", "data": None}],
-        }
-        for name, polynomial in zip(factors, basis, strict=True)
-    ]
-    lowest = -BACKGROUND_BOUND if free_coefficients else 0.0
-    parameters = [{"name": POI, "inits": [1.0], "bounds": [[0.0, 1000.0]]}]
-    parameters += [
-        {"name": name, "inits": [1.0], "bounds": [[lowest, BACKGROUND_BOUND]]} for name in factors
-    ]
+    signal = {
+        "name": "signal",
+        "data": signal_yield * (nominal + beside),
+        "modifiers": signal_modifiers,
+    }
+    background, parameters = _background(window, total, free_coefficients)
+    config = {
+        "poi": POI,
+        "parameters": [{"name": POI, "inits": [1.0], "bounds": [[0.0, 1000.0]]}, *parameters],
+    }
     workspace = {
-        "channels": [{"name": "window", "samples": samples}],
+        "channels": [{"name": "window", "samples": [signal, *background]}],
         "observations": [{"name": "window", "data": observed}],
         "measurements": [
             {
                 "name": f"cross section in units of {unit:g} pb at m = {mass:.4f} GeV",
-                "config": {"poi": POI, "parameters": parameters},
+                "config": config,
             }
         ],
         "version": "1.0.0",
     }
     width = float(model.width(mass, definition, energy_set))
     return Point(window, workspace, unit, efficiency, width, total)
+
+
+def with_order(point: Point, order: int, *, free_coefficients: bool = False) -> Point:
+    """The same point with a background polynomial of another order; signal and data are shared."""
+    window = replace(point.window, order=order)
+    background, parameters = _background(window, point.n_data, free_coefficients)
+    workspace = point.workspace
+    (channel,), (measurement,) = workspace["channels"], workspace["measurements"]
+    signal, poi = channel["samples"][0], measurement["config"]["parameters"][0]
+    config = {**measurement["config"], "parameters": [poi, *parameters]}
+    changed = {
+        **workspace,
+        "channels": [{**channel, "samples": [signal, *background]}],
+        "measurements": [{**measurement, "config": config}],
+    }
+    return replace(point, window=window, workspace=changed)
+
+
+def _background(
+    window: FitWindow, total: float, free_coefficients: bool
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Samples of the Bernstein polynomials of a window's order, and their parameters."""
+    lowest = -BACKGROUND_BOUND if free_coefficients else 0.0
+    samples, parameters = [], []
+    for k, polynomial in enumerate(bernstein(window.edges, window.order)):
+        name = f"background_{k}"
+        factor = {"name": name, "type": "normfactor", "data": None}
+        samples.append({"name": name, "data": total * polynomial, "modifiers": [factor]})
+        bounds = [[lowest, BACKGROUND_BOUND]]
+        parameters.append({"name": name, "inits": [1.0], "bounds": bounds})
+    return samples, parameters
 
 
 def _normsys(name: str, uncertainty: float) -> dict[str, Any]:
