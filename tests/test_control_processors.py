@@ -171,6 +171,18 @@ def dimuon(event: dict[str, Any]) -> tuple[float, float] | None:
     return (photon["E"], p) if passed else None
 
 
+def momentum(event: dict[str, Any], sigma: float = 0.0, axis: int = 0) -> np.ndarray:
+    """Recoil (3,) of the good tracks, all parameters ``axis`` (pt, theta, phi) a sigma higher."""
+    total = SUPERKEKB.momentum[1:].copy()
+    for track in (t for t in objects(event, "track_") if good(t)):
+        pt, theta, phi = track["pt"], track["theta"], track["phi"]
+        pt += sigma * track["ptErr"] * (axis == 0)
+        theta += sigma * track["thetaErr"] * (axis == 1)
+        phi += sigma * track["phiErr"] * (axis == 2)
+        total -= pt * np.array([math.cos(phi), math.sin(phi), 1 / math.tan(theta)])
+    return total
+
+
 def test_dimuon_photon_agrees_with_a_plain_loop(control: Path) -> None:
     output = run(control, "dimuon_photon", "mumug", chunksize=1300)
     selected = [found for e in events_of(control, "mumug") if (found := dimuon(e)) is not None]
@@ -182,15 +194,65 @@ def test_dimuon_photon_agrees_with_a_plain_loop(control: Path) -> None:
     assert np.abs(np.cumsum(ours.values() - theirs.values(), axis=1)).max() <= 1
 
 
+def test_pulls_and_errors_of_the_recoil_agree_with_a_plain_loop(control: Path) -> None:
+    output = run(control, "dimuon_photon", "mumug", chunksize=1300)
+    pulls: list[np.ndarray] = []
+    errors: list[float] = []
+    for event in events_of(control, "mumug"):
+        muons = [t for t in objects(event, "track_") if good(t)]
+        if len(muons) != 2 or sum(m["charge"] for m in muons) != 0:
+            continue
+        both = mass(sum(p4(m["p"], m["theta"], m["phi"], MUON) for m in muons))
+        pure = all(0.05 <= m["clusterE"] <= 0.25 and m["p"] > 2 for m in muons)
+        pure &= 9.8 <= both <= 10.8
+        found = dimuon(event)
+        if not pure and found is None:
+            continue
+        recoil = momentum(event)
+        # by differences instead of derivatives, tracks one after the other
+        variance = np.zeros((3, 3))
+        for kept in range(2):
+            alone = only(event, kept)
+            for axis in range(3):
+                step = (momentum(alone, 1e-3, axis) - momentum(alone, -1e-3, axis)) / 2e-3
+                variance += np.outer(step, step)
+        if found is not None:
+            direction = recoil / np.linalg.norm(recoil)
+            errors.append(math.sqrt(direction @ variance @ direction))
+            assert found[1] == pytest.approx(np.linalg.norm(recoil), rel=1e-5)
+        if pure:
+            pulls.append(recoil / np.sqrt(np.diag(variance)))
+    assert len(pulls) > 10
+    assert output["cutflow"].steps("dimuon")[-1].events == len(pulls)
+    ours = output["histograms"]["recoil_pull"]
+    for k, name in enumerate("xyz"):
+        values = ours[{"component": name}].values(flow=True)
+        edges = [-math.inf, *ours.axes["pull"].edges, math.inf]
+        theirs = np.histogram(np.array(pulls)[:, k], edges)[0]
+        assert np.abs(np.cumsum(values - theirs)).max() <= 1
+    ours = output["histograms"]["recoil_error"].project("error")
+    theirs = np.histogram(errors, ours.axes[0].edges)[0]
+    assert ours.sum().value == pytest.approx(len(errors), abs=30)  # p_recoil outside its bins
+    assert np.abs(np.cumsum(ours.values() - theirs)).max() <= 30
+
+
+def only(event: dict[str, Any], kept: int) -> dict[str, Any]:
+    """The event with its good track of number ``kept`` as the only track."""
+    index = [i for i, t in enumerate(objects(event, "track_")) if good(t)][kept]
+    return {k: [v[index]] if k.startswith("track_") else v for k, v in event.items()}
+
+
 def test_measured_difference_is_the_sum_of_its_parts(control: Path) -> None:
     """R0 8.7: E - p_recoil = (E - E_true) - (p_recoil - E_true), so means add up."""
     histograms = run(control, "dimuon_photon", "mumug")["histograms"]
     means = {}
-    for name, histogram in histograms.items():
+    for name in ("resolution", "calorimeter", "recoil", "radiation", "tracking"):
+        histogram = histograms[name]
         values = histogram.project("difference").values()
         means[name] = np.average(histogram.axes["difference"].centers, weights=values)
     # bins of 5 MeV, and a few entries beyond the axis
     assert means["resolution"] == pytest.approx(means["calorimeter"] - means["recoil"], abs=0.01)
+    assert means["recoil"] == pytest.approx(means["radiation"] + means["tracking"], abs=0.003)
 
 
 def with_bits(folder: Path, target: Path) -> Path:

@@ -88,9 +88,9 @@ def energy_resolution(energy, d):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def measured_energy(state, energy, d):  # type: ignore[no-untyped-def]
-    """Cluster energy with a Crystal Ball response, peak at the true energy."""
+    """Cluster energy with a Crystal Ball response, peak at the true energy unless off scale."""
     pull = crystal_ball_quantile(draw(state), d.energy_tail_alpha, d.energy_tail_n)
-    return energy + energy_resolution(energy, d) * pull
+    return d.energy_scale * (energy + energy_resolution(energy, d) * pull)
 
 
 @njit(cache=True)

@@ -55,6 +55,9 @@ TRACK_FIELDS = (
     "helixExtTheta",
     "helixExtPhi",
     "clusterTrackMatch",
+    "ptErr",
+    "thetaErr",
+    "phiErr",
 )
 
 

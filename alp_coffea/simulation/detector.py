@@ -89,6 +89,9 @@ TRACK_COLUMNS: Final = (
     "helixExtTheta",
     "helixExtPhi",
     "clusterTrackMatch",
+    "ptErr",
+    "thetaErr",
+    "phiErr",
 )
 _TRACK_CLUSTER: Final = 10
 _TRACK_TRUTH: Final = 11

@@ -53,6 +53,9 @@ class Calorimeter(_Settings):
         ge=0,
         description="sigma_E/E = this/E. Independent: electronics and pile-up noise",
     )
+    energy_scale: float = Field(
+        default=1.0, gt=0, description="measured over true energy at the peak. Independent: ideal"
+    )
     energy_tail_alpha: float = Field(
         default=1.2,
         gt=0,
@@ -264,6 +267,11 @@ class Tracker(_Settings):
     )
     angle: float = Field(
         default=0.001, ge=0, description="resolution of theta and phi. Independent: guess"
+    )
+    error_scale: float = Field(
+        default=1.0,
+        gt=0,
+        description="reported errors of pT, theta and phi over the resolution. Independent: ideal",
     )
     impact_transverse: float = Field(
         default=0.02, ge=0, description="resolution of dr at high p. Independent: guess"

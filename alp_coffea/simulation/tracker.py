@@ -15,6 +15,7 @@ from alp_coffea.simulation.draws import draw, normal_draw
 _CURVATURE: Final = 0.00299792458
 #: columns of a track that :func:`measure` and :func:`extrapolate` fill besides the first ten
 D0, Z0, EXT_THETA, EXT_PHI = 14, 15, 18, 19
+PT_ERROR, THETA_ERROR, PHI_ERROR = 21, 22, 23
 
 
 @njit(cache=True)
@@ -71,7 +72,7 @@ def perigee(pt, theta, charge, radius, field):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def measure(state, track, p, theta, phi, charge, code, radius, d):  # type: ignore[no-untyped-def]
-    """Fill ``track`` with measured charge, p, pt, theta, phi, dr, dz, hits, scores, d0 and z0.
+    """Fill ``track`` with measured charge, p, pt, theta, phi, dr, dz, hits, scores, d0, z0, errors.
 
     The particle starts at ``radius`` [cm] and moves away from the axis there.
     """
@@ -94,6 +95,10 @@ def measure(state, track, p, theta, phi, charge, code, radius, d):  # type: igno
     track[6] = z0
     track[D0] = d0
     track[Z0] = z0
+    # what a track fit knows: its own resolution, at the measured momentum
+    relative = math.hypot(d.track_momentum_curvature * measured_pt, d.track_momentum_scattering)
+    track[PT_ERROR] = d.track_error_scale * relative * measured_pt
+    track[THETA_ERROR] = track[PHI_ERROR] = d.track_error_scale * d.track_angle
     # layers crossed before the track leaves through an end plate
     fraction = calorimeter_radius(theta, d) / d.barrel_radius
     fraction *= d.track_layers_efficiency + (1.0 - d.track_layers_efficiency) * draw(state)

@@ -54,7 +54,7 @@ def unfold(
     Parameters
     ----------
     edges
-        Of uniform bins of E - p_recoil [GeV], (n + 1,).
+        Of uniform bins of E - p_recoil [GeV], (n + 1,), zero in the middle of one.
     counts
         Events, or effective numbers of them, (n,).
     energy
@@ -66,7 +66,8 @@ def unfold(
     Raises
     ------
     PhysicsError
-        For bins that are not uniform or not symmetric around zero, or arrays of other shapes.
+        For bins that are not uniform, not symmetric around zero or of an even number, or arrays
+        of other shapes.
     InputError
         For fewer than 200 events, or an empty smearing.
     """
@@ -76,6 +77,8 @@ def unfold(
         raise PhysicsError(f"unfold: {counts.shape} counts do not fit {edges.shape} edges")
     if not (np.allclose(width, width[0]) and np.allclose(edges, -edges[::-1])):
         raise PhysicsError("unfold: the bins must be uniform and symmetric around zero")
+    if len(counts) % 2 == 0:
+        raise PhysicsError("unfold: the number of bins must be odd, with zero in the middle one")
     if counts.sum() < MINIMUM_EVENTS:
         raise InputError(
             f"unfold: {counts.sum():.4g} events at {energy:g} GeV; {MINIMUM_EVENTS} are needed"
@@ -93,10 +96,7 @@ def unfold(
     def shape(mu: float, sigma: float, alpha: float, n: float) -> Array:
         fractions = crystal_ball(edges, mu, sigma, alpha, n)
         if kernel is not None:
-            # an even number of bins: the kernel's zero lies on an edge, so average both sides
-            full = np.convolve(fractions, kernel)
-            first = len(counts) // 2 - 1
-            fractions = 0.5 * (full[first:][: len(counts)] + full[first + 1 :][: len(counts)])
+            fractions = np.convolve(fractions, kernel, mode="same")
         return np.asarray(fractions / max(fractions.sum(), 1e-300))
 
     total, filled = counts.sum(), counts > 0
@@ -142,19 +142,22 @@ def unfold(
     )
 
 
-def unfold_all(data: hist.Hist, smearing: hist.Hist | None = None) -> list[ResolutionFit]:
+def unfold_all(
+    data: hist.Hist, smearing: ArrayLike | None = None, energies: ArrayLike | None = None
+) -> list[ResolutionFit]:
     """:func:`unfold` in every bin of p_recoil that has enough events.
 
     ``data`` has the axes p_recoil and difference of ``processors/dimuon_photon.py``; ``smearing``
-    is its histogram ``recoil`` of simulation. Weighted events count as their effective number.
+    has the same shape. ``energies`` [GeV] is what the bins stand for, by default their centres.
+    Weighted events count as their effective number.
     """
     fits = []
-    for k, energy in enumerate(data.axes[0].centers):
+    for k, energy in enumerate(np.asarray(data.axes[0].centers if energies is None else energies)):
         values, variances = data.values()[k], data.variances()[k]
         if variances is None or not variances.sum() > 0:
             continue
         counts = values * values.sum() / variances.sum()
-        template = None if smearing is None else smearing.values()[k]
+        template = None if smearing is None else np.asarray(smearing)[k]
         if counts.sum() < MINIMUM_EVENTS or (template is not None and not template.sum() > 0):
             continue
         fits.append(unfold(data.axes[1].edges, counts, float(energy), template))

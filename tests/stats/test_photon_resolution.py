@@ -17,7 +17,7 @@ from alp_coffea.stats.photon_resolution import (
 )
 from alp_coffea.stats.shapes import crystal_ball
 
-AXIS = hist.axis.Regular(400, -1.0, 1.0, name="difference")
+AXIS = hist.axis.Regular(401, -1.0025, 1.0025, name="difference")
 EDGES = AXIS.edges
 
 
@@ -86,9 +86,13 @@ def test_every_bin_with_events_is_fitted():
         at = np.full(n, energy)
         data.fill(at, crystal_balls(rng, n, sigma) - smearings(rng, n), weight=0.5)
         smearing.fill(np.full(100_000, energy), smearings(rng, 100_000))
-    fits = unfold_all(data, smearing)
+    fits = unfold_all(data, smearing.values())
     assert [fit.energy for fit in fits] == [1.5, 2.0]
     assert [fit.sigma for fit in fits] == pytest.approx([0.03, 0.04], rel=0.08)
+    assert [f.energy for f in unfold_all(data, smearing.values(), [1.48, 1.97, 2.5, 3.0])] == [
+        1.48,
+        1.97,
+    ]
 
 
 def fit_at(energy, sigma, converged=True):
@@ -108,15 +112,17 @@ def test_calorimeter_function_is_exact_on_its_own_curve():
 
 
 def test_what_cannot_be_fitted_is_refused():
-    counts = np.full(400, 10.0)
+    counts = np.full(401, 10.0)
     with pytest.raises(InputError, match="12 events at 2 GeV; 200 are needed"):
-        unfold(EDGES, np.full(400, 0.03), 2.0)
+        unfold(EDGES, np.full(401, 12 / 401), 2.0)
     with pytest.raises(InputError, match="smearing at 2 GeV is empty"):
-        unfold(EDGES, counts, 2.0, np.zeros(400))
-    with pytest.raises(PhysicsError, match=r"smearing \(3,\) where \(400,\)"):
+        unfold(EDGES, counts, 2.0, np.zeros(401))
+    with pytest.raises(PhysicsError, match=r"smearing \(3,\) where \(401,\)"):
         unfold(EDGES, counts, 2.0, np.ones(3))
     with pytest.raises(PhysicsError, match="uniform and symmetric"):
         unfold(EDGES + 0.1, counts, 2.0)
+    with pytest.raises(PhysicsError, match="number of bins must be odd"):
+        unfold(np.linspace(-1, 1, 401), np.full(400, 10.0), 2.0)
     with pytest.raises(PhysicsError, match=r"\(3,\) counts do not fit"):
         unfold(EDGES, np.ones(3), 2.0)
     with pytest.raises(InputError, match="at least three energies"):
