@@ -229,12 +229,18 @@ def _gram(rows, lines, live, shapes, nb, sums, products):  # type: ignore[no-unt
             total += lines[1, i] * rows[s, i]
             lines[3, i] = lines[2, i] * rows[s, i]
         sums[s] = total
-        for c in range(a + 1):
-            t = live[c]
-            total = 0.0
+        c = 0
+        while c < a:  # two at a time, as reading takes longer than multiplying
+            t, u = live[c], live[c + 1]
+            total, other = 0.0, 0.0
             for i in range(nb):
                 total += lines[3, i] * rows[t, i]
+                other += lines[3, i] * rows[u, i]
             products[a, c] = products[c, a] = total
+            products[a, c + 1] = products[c + 1, a] = other
+            c += 2
+        if c == a:
+            products[a, a] = _dot(lines[3], rows[s], nb)
 
 
 @njit(**SUMS)
