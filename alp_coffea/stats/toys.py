@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +21,7 @@ from alp_coffea.stats.significance import up_crossings
 from alp_coffea.stats.workspace import POI, Point
 
 Array = NDArray[np.float64]
+Index = NDArray[np.intp]
 
 #: Toys whose fits run together; more would only need more memory.
 _BATCH = 64
@@ -51,8 +53,16 @@ class ToySource:
         shapes = {key: np.shape(values) for key, values in masses.items()}
         if len(set(shapes.values())) != 1 or any(len(s) != 2 or s[1] != 3 for s in shapes.values()):
             raise ModelError(f"toys: masses need one shape (n, 3) for all keys, got {shapes}")
-        # one more bin takes what lies outside and events that are not in the set
-        self._bins = {key: self._fine_bins(np.asarray(v, float)) for key, v in masses.items()}
+        # one more bin per key takes what lies outside and events that are not in the set
+        self._keys = tuple(masses)
+        self._stride = len(self.edges)
+        self._bins = np.stack(
+            [
+                self._fine_bins(np.asarray(values, float)) + i * self._stride
+                for i, values in enumerate(masses.values())
+            ],
+            axis=1,
+        )
         (self.size,) = {shape[0] for shape in shapes.values()}
         self._cumulative: Array | None = None
         self._weights = np.ones(self.size) if weights is None else np.asarray(weights, float)
@@ -78,22 +88,18 @@ class ToySource:
         else:
             events = np.searchsorted(self._cumulative, generator.random(number), side="right")
             events = np.minimum(events, self.size - 1)
-        nbins = len(self.edges) - 1
-        contents = {
-            key: np.bincount(bins[events].ravel(), minlength=nbins + 1)[:nbins].astype(float)
-            for key, bins in self._bins.items()
-        }
-        return Spectra(self.edges, contents)
+        return self._spectra(self._bins.take(events, axis=0).ravel())
 
     def spectra(self, scale: float = 1.0) -> Spectra:
         """All events with their weights, times a scale factor: the parent of the toys."""
-        nbins = len(self.edges) - 1
-        each = np.repeat(scale * self._weights, 3)
-        contents: dict[tuple[str, str], Array] = {
-            key: np.bincount(bins.ravel(), each, minlength=nbins + 1)[:nbins].astype(float)
-            for key, bins in self._bins.items()
-        }
-        return Spectra(self.edges, contents)
+        return self._spectra(
+            self._bins.ravel(), np.repeat(scale * self._weights, 3 * len(self._keys))
+        )
+
+    def _spectra(self, bins: NDArray[np.int32], weights: Array | None = None) -> Spectra:
+        counts = np.bincount(bins, weights, minlength=len(self._keys) * self._stride)
+        rows = counts.astype(float).reshape(len(self._keys), self._stride)[:, :-1]
+        return Spectra(self.edges, dict(zip(self._keys, rows, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -140,15 +146,14 @@ def toy_scans(
     progress
         Called with (toys done, toys in all).
     """
-    fits = engine.compile([point.workspace for point in points], poi=POI)
-    bins = max(len(point.window.edges) - 1 for point in points)
+    fits = engine.compile([_shapes_only(point.workspace) for point in points], poi=POI)
+    windows = _Windows(points)
     z = np.empty((toys, len(points)))
     for first in range(0, toys, _BATCH):
         last = min(first + _BATCH, toys)
-        data = np.zeros((last - first, len(points), bins))
+        data = np.zeros((last - first, *windows.shape))
         for toy in range(first, last):
-            spectra = source.draw(np.random.default_rng([seed, toy]), mean)
-            _fill(data[toy - first], spectra, points)
+            windows.fill(data[toy - first], source.draw(np.random.default_rng([seed, toy]), mean))
         result = fits.fit_toys(data, threads=threads)
         z[first:last] = np.where(result.ok, result.z, np.nan)
         if progress is not None:
@@ -157,11 +162,43 @@ def toy_scans(
     return ToyScans(masses, z, int(np.count_nonzero(np.isnan(z))))
 
 
-def _fill(rows: Array, spectra: Spectra, points: Sequence[Point]) -> None:
-    """Counts of every window, rows (n, bins), through one cumulative sum per spectrum."""
-    keys = {(p.window.definition, p.window.energy_set) for p in points}
-    cumulative = {key: np.concatenate(([0.0], np.cumsum(spectra[key]))) for key in keys}
-    for row, point in zip(rows, points, strict=True):
-        window = point.window
-        counts = np.diff(cumulative[window.definition, window.energy_set][window.index])
-        row[: len(counts)] = counts
+def _shapes_only(workspace: dict[str, Any]) -> dict[str, Any]:
+    """A workspace without what only scales the signal.
+
+    Its significance is the same: a factor on the signal's yield is absorbed by the free cross
+    section and changes nothing without a signal, so that its nuisance stays where its constraint
+    wants it. Half as many parameters are fitted.
+    """
+    (channel,) = workspace["channels"]
+    samples = [
+        {**sample, "modifiers": [m for m in sample["modifiers"] if m["type"] != "normsys"]}
+        for sample in channel["samples"]
+    ]
+    return {**workspace, "channels": [{**channel, "samples": samples}]}
+
+
+class _Windows:
+    """Counts of all windows (points, bins) from a toy's spectra, through one table of edges."""
+
+    def __init__(self, points: Sequence[Point]) -> None:
+        sizes = np.array([len(point.window.index) for point in points])
+        self.shape = (len(points), int(sizes.max()) - 1)
+        self._parts: list[tuple[tuple[str, str], Index, Index, Index]] = []
+        keys = {(p.window.definition, p.window.energy_set): None for p in points}
+        for key in keys:
+            rows = [
+                i for i, p in enumerate(points) if (p.window.definition, p.window.energy_set) == key
+            ]
+            edges = np.concatenate([points[i].window.index for i in rows])
+            # differences of neighbours, except from one window's last edge to the next one's first
+            ends = np.cumsum(sizes[rows])
+            inside = np.delete(np.arange(len(edges) - 1), ends[:-1] - 1)
+            place = np.concatenate([i * self.shape[1] + np.arange(sizes[i] - 1) for i in rows])
+            self._parts.append((key, edges, inside, place))
+
+    def fill(self, rows: Array, spectra: Spectra) -> None:
+        """Write counts into ``rows`` (points, bins)."""
+        flat = rows.reshape(-1)
+        for key, edges, inside, place in self._parts:
+            cumulative = np.concatenate(([0.0], np.cumsum(spectra[key])))
+            flat[place] = np.diff(cumulative[edges])[inside]

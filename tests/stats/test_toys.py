@@ -9,12 +9,13 @@ from windows import EDGES, FLAT, MODEL
 
 from alp_coffea.config import Nuisances, Scan
 from alp_coffea.errors import ModelError
+from alp_coffea.stats import engine
 from alp_coffea.stats.background import Spectra
 from alp_coffea.stats.scan import scan_points
 from alp_coffea.stats.significance import from_toys, from_up_crossings
 from alp_coffea.stats.studies import spurious_signal
 from alp_coffea.stats.toys import ToySource, toy_scans
-from alp_coffea.stats.workspace import Point
+from alp_coffea.stats.workspace import POI, Point
 
 KEYS = [(d, e) for d in ("diphoton", "recoil") for e in ("low_mass", "high_mass")]
 
@@ -122,3 +123,20 @@ def test_weighted_events_are_drawn_in_proportion() -> None:
     assert source.spectra(2.0)["diphoton", "low_mass"].tolist() == [6, 0, 18, 0]
     with pytest.raises(ModelError, match="none negative"):
         ToySource(edges, {("diphoton", "low_mass"): masses}, weights=[1.0, -1.0, 3.0])
+
+
+def test_nuisances_of_the_yield_do_not_change_a_significance() -> None:
+    """Toys are fitted without them; here are fits of the whole models, width included."""
+    flat = Spectra(EDGES, dict.fromkeys(KEYS, FLAT * 300.0))
+    settings = Scan(nuisances=Nuisances(luminosity=0.1, width=0.1))
+    built = scan_points(flat, flat, MODEL, settings, [2.0, 3.0, 7.0, 9.4], luminosity=445.0)
+    models = [point for point in built if isinstance(point, Point)]
+    parent, mean = source(), 9000.0
+    scans = toy_scans(models, parent, mean=mean, toys=30, seed=8)
+    whole = engine.compile([point.workspace for point in models], poi=POI)
+    for toy, z in enumerate(scans.z):
+        spectra = parent.draw(np.random.default_rng([8, toy]), mean)
+        found = whole.q0(
+            [p.window.counts(spectra[p.window.definition, p.window.energy_set]) for p in models]
+        )
+        np.testing.assert_allclose(z, found.z, atol=1e-5)
