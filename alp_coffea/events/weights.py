@@ -19,8 +19,8 @@ from alp_coffea.physics.production import Production
 
 #: Field that :func:`with_lost_tracks` adds.
 WEIGHT_FIELD: Final = "event_weight"
-#: Relative difference to the Born cross section from which on a signal's is remarked upon.
-BORN_TOLERANCE: Final = 0.05
+#: Relative difference to the expected cross section from which on a signal's is remarked upon.
+CROSS_SECTION_TOLERANCE: Final = 0.05
 
 
 def event_weight(events: ak.Array) -> NDArray[np.float64]:
@@ -88,19 +88,21 @@ def equivalent_luminosity(sample: Sample, production: Production) -> float | Non
 def cross_section_notes(sample: Sample, production: Production) -> list[str]:
     """A remark if a signal's cross section is not that of ``production`` at its coupling.
 
-    Limits on the coupling assume the latter, yields use the former.
+    Limits on the coupling assume the latter, yields use the former. Radiation may lower it.
     """
     given = sample.cross_section
     if sample.mass is None or given is None:
         return []
     value = given.value * given.branching_fraction
-    born = production.cross_section(sample.mass, sample.coupling)
-    if not abs(value - born) > BORN_TOLERANCE * born:  # or unknown
+    expected = production.cross_section(sample.mass, sample.coupling)
+    least = production.least(sample.mass, sample.coupling)
+    high, low = expected * (1 + CROSS_SECTION_TOLERANCE), least * (1 - CROSS_SECTION_TOLERANCE)
+    if low <= value <= high or math.isnan(expected):
         return []
     note = (
-        f"the cross section is {value:.4g} pb, {value / born:.3g} times the Born value of "
-        f"{born:.4g} pb at {sample.mass:g} GeV and g = {sample.coupling:g}/GeV; check mass, "
-        "coupling and cross section, unless radiation explains it"
+        f"the cross section is {value:.4g} pb, {value / expected:.3g} times the theory's "
+        f"{expected:.4g} pb at {sample.mass:g} GeV and g = {sample.coupling:g}/GeV, which "
+        f"radiation could lower to {least:.4g} pb; check mass, coupling and cross section"
     )
     return [note]
 

@@ -26,6 +26,9 @@ class Production(Protocol):
     def cross_section(self, mass: float, coupling: float) -> float:
         """In pb; NaN where it is unknown."""
 
+    def least(self, mass: float, coupling: float) -> float:
+        """In pb, with all the radiation that a simulation may have."""
+
     def coupling(self, cross_section: float, mass: float) -> float:
         """In 1/GeV, of a cross section [pb]; NaN where it is unknown."""
 
@@ -39,6 +42,11 @@ class Strahlung:
     def cross_section(self, mass: float, coupling: float) -> float:
         """The Born cross section [pb]."""
         return float(theory.cross_section(mass, coupling, sqrt_s=self.sqrt_s))
+
+    def least(self, mass: float, coupling: float) -> float:
+        """What initial-state radiation leaves of it [pb]."""
+        fraction = theory.radiative_fraction(mass, sqrt_s=self.sqrt_s)
+        return self.cross_section(mass, coupling) * float(fraction)
 
     def coupling(self, cross_section: float, mass: float) -> float:
         """Its inverse [1/GeV]."""
@@ -83,6 +91,10 @@ class Tabulated:
         curve = PchipInterpolator(self.masses, np.log(self.cross_sections), extrapolate=False)
         return float(np.exp(curve(mass))) * (coupling / self.at) ** 2
 
+    def least(self, mass: float, coupling: float) -> float:
+        """The same: the table has the radiation that its author wants [pb]."""
+        return self.cross_section(mass, coupling)
+
     def coupling(self, cross_section: float, mass: float) -> float:
         """Coupling [1/GeV] of a cross section [pb] (R1 eq. 9.2); NaN outside the table."""
         return self.at * math.sqrt(cross_section / self.cross_section(mass, self.at))
@@ -95,6 +107,8 @@ class Unspecified:
     def cross_section(self, mass: float, coupling: float) -> float:  # noqa: ARG002
         """Unknown."""
         return math.nan
+
+    least = cross_section
 
     def coupling(self, cross_section: float, mass: float) -> float:  # noqa: ARG002
         """Unknown."""

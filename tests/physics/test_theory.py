@@ -81,6 +81,16 @@ def test_decay_fraction_limits():
     assert theory.decay_length(0.0, 1e-3, beta_gamma=np.inf) == np.inf
 
 
+@given(st.floats(0, 10.3))
+def test_radiative_fraction_is_the_integral_over_soft_radiation(mass):
+    beta = 0.0876921  # 2 alpha/pi (ln(s/m_e^2) - 1) at 10.58 GeV
+    end = 1 - mass**2 / SQRT_S**2
+    # x = u^(1/beta) takes the singularity out of beta x^(beta-1) dx
+    expected, _ = quad(lambda u: max(1 - u ** (1 / beta) / end, 0) ** 3, 0, end**beta)
+    value = float(theory.radiative_fraction(mass, sqrt_s=SQRT_S))
+    assert value == pytest.approx(expected, rel=1e-4)
+
+
 @given(masses, couplings)
 def test_coupling_inverts_cross_section(mass, coupling):
     sigma = theory.cross_section(mass, coupling, sqrt_s=SQRT_S)

@@ -10,6 +10,7 @@ import pytest
 from numba import njit
 
 from alp_coffea.errors import PhysicsError
+from alp_coffea.physics import theory
 from alp_coffea.physics.beams import SUPERKEKB, Beams
 from alp_coffea.physics.constants import ALPHA, GEV2_TO_PB, MUON_MASS
 from alp_coffea.simulation import PROCESSES, cross_section, eeg, generate, ggg, mesons
@@ -35,6 +36,15 @@ def test_signal(mass: float) -> None:
     value, error = cross_section("signal", beams=BEAMS, mass=mass)
     assert error < 1e-3 * value
     assert value == pytest.approx(SIGNAL[mass], rel=3e-3)
+
+
+@pytest.mark.parametrize("mass", [0.5, 5.0, 8.0, 9.7])
+def test_radiation_lowers_the_signal_within_its_bounds(mass: float) -> None:
+    value, error = cross_section("signal", beams=BEAMS, mass=mass, isr=True)
+    born = float(theory.cross_section(mass, 1e-3, sqrt_s=BEAMS.sqrt_s))
+    least = born * float(theory.radiative_fraction(mass, sqrt_s=BEAMS.sqrt_s))
+    assert least < value - 4 * error
+    assert value + 4 * error < born
 
 
 @pytest.mark.parametrize("mass", [0.5, 5.0])
