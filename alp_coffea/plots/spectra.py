@@ -81,7 +81,7 @@ def draw_stack(
 #: Fewer effective entries have no shape: scaled to the background's area they are a few spikes.
 _SHAPE_ENTRIES = 25
 
-#: From here on the names of samples in a cutflow stand beside the axes.
+#: From here on the names of samples in a cutflow are small.
 _MANY_SAMPLES = 8
 
 _FILLS = ("#9ecae1", "#fdd0a2", "#a1d99b", "#dadaeb", "#fcbba1", "#d9d9d9")
@@ -363,7 +363,7 @@ def cutflow(
 ) -> Figure:
     """Share of events left after each cut of one flow, by sample."""
     with style():
-        figure, ax = new_figure(7.0, 4.8)
+        figure, ax = new_figure(7.6, 4.8)
         names: list[str] = []
         for number, (sample, counts) in enumerate(cutflows.items()):
             steps = counts.steps(flow)
@@ -384,9 +384,8 @@ def cutflow(
         ax.tick_params(axis="x", which="minor", bottom=False, top=False)
         ax.set_ylabel("Events left [%]")
         title = SELECTION.get(flow, flow)
-        if len(ax.lines) > _MANY_SAMPLES:
-            figure.legend(loc="outside right upper", title=title, fontsize=8, labelspacing=0.25)
-        elif len(ax.lines):
-            ax.legend(ncols=2, title=title, loc="best")
+        if len(ax.lines):
+            small = {"fontsize": 8, "labelspacing": 0.25} if len(ax.lines) > _MANY_SAMPLES else {}
+            figure.legend(loc="outside right upper", title=title, **small)
         annotate(ax, synthetic=synthetic, label=label)
     return figure

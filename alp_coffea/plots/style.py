@@ -230,11 +230,19 @@ def log_mass_axis(ax: Axes, low: float, high: float) -> None:
 
 
 def plain_log_ticks(ax: Axes) -> None:
-    """Plain numbers at 1, 2 and 5 of each decade of a logarithmic vertical axis."""
+    """Plain numbers at a few values of each decade of a logarithmic vertical axis.
+
+    After everything is drawn: they are more where the axis has little more than a decade.
+    """
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     ax.set_yscale("log")
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = ax.get_ylim()
+    subs: Sequence[float] = (1, 2, 5)
+    if high < 20 * low:
+        subs = (1, 1.5, 2, 3, 4, 5, 7) if high > 4 * low else range(1, 10)
+    # with a number of ticks LogLocator keeps to decades where it fits
+    ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=99))
     ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())
 
