@@ -15,6 +15,7 @@ import numpy as np
 
 from alp_coffea.errors import InputError, suggest
 from alp_coffea.events.selection import Cutflow
+from alp_coffea.files import atomic
 from alp_coffea.stats.scan_result import PROFILED, ScanResult, WindowFit, window_fit
 from alp_coffea.stats.signal import SignalModel
 from alp_coffea.storage import load_cutflows, load_histograms
@@ -178,19 +179,22 @@ def workspace_name(mass: float, *, limit: bool = False, order: int | None = None
     return f"m_{mass:.4f}{which}.json"
 
 
-def save_workspaces(workspaces: dict[str, dict[str, Any]], folder: Path) -> None:
-    """Write workspaces by file name into ``folder``, zipped when they are many."""
+def save_workspaces(texts: Mapping[str, str], folder: Path) -> None:
+    """Write workspaces (JSON by file name) into ``folder``, zipped when they are many."""
     folder.mkdir(exist_ok=True)
-    for old in (*folder.glob("m_*.json"), *folder.glob("workspaces.zip")):
-        old.unlink()
-    texts = {
-        name: json.dumps(workspace, default=np.ndarray.tolist)
-        for name, workspace in workspaces.items()
-    }
-    if len(texts) <= MANY_WORKSPACES:
-        for name, text in texts.items():
-            (folder / name).write_text(text + "\n", "utf-8")
+    many = len(texts) > MANY_WORKSPACES
+    for old in folder.glob("m_*.json"):
+        if many or old.name not in texts:
+            old.unlink()
+    if many:
+        with (
+            atomic(folder / "workspaces.zip") as temporary,
+            zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=4) as file,
+        ):
+            for name, text in texts.items():
+                file.writestr(name, text)
         return
-    with zipfile.ZipFile(folder / "workspaces.zip", "w", zipfile.ZIP_DEFLATED) as file:
-        for name, text in texts.items():
-            file.writestr(name, text)
+    (folder / "workspaces.zip").unlink(missing_ok=True)
+    for name, text in texts.items():
+        with atomic(folder / name) as temporary:
+            temporary.write_text(text + "\n", "utf-8")

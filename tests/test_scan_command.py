@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +17,9 @@ import yaml
 from alp_coffea.__main__ import main
 from alp_coffea.pipeline import run_analysis
 from alp_coffea.pipeline.reopening import run_again
+from alp_coffea.pipeline.scan_parts import ScanParts
 from alp_coffea.results import load
+from alp_coffea.stats import scan as scan_module
 
 FILES = ("manifest.json", "histograms.zip", "cutflow.json", "cutflow.csv", "signal_model.json")
 
@@ -67,6 +73,73 @@ def test_resuming_keeps_points_and_their_models(folder: Path) -> None:
     # without asking for it, or with other settings, everything is fitted again
     scan(folder, "--confidence-level", "0.9", "--resume")
     assert not (load(folder).scan["note"] == "kept").any()
+
+
+#: Scans in blocks of 50 masses and is killed, as a batch system would, once ``parts`` are kept.
+KILLED = """
+import os, signal, sys
+from alp_coffea.__main__ import main
+from alp_coffea.pipeline.scan_parts import ScanParts
+
+add, left = ScanParts.add, [int(sys.argv[1])]
+
+def add_and_die(self, rows, workspaces):
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left[0] -= 1
+    add(self, rows, workspaces)
+
+ScanParts.add = add_and_die
+main(["scan", sys.argv[2], "--no-plots", *sys.argv[3:]])
+"""
+
+
+def test_a_killed_scan_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ["--background-choices", "discrete", "--step", "0.3"]
+    scan(folder, *options)
+    whole, workspaces = load(folder).scan, load(folder).workspaces
+    assert len(whole) > 120
+    for file in (folder / "scan.json", folder / "workspaces" / "workspaces.zip"):
+        file.unlink()
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, "2", str(folder), *options], check=False, timeout=300
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert not (folder / "scan.json").exists()
+    parts = sorted((folder / "scan_parts").iterdir())
+    assert [len(json.loads(part.read_text("utf-8"))["rows"]) for part in parts] == [50, 50]
+
+    fitted: list[float] = []
+    choices = scan_module.scan_choices
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        if len(named["choices"]) == 3:  # of the scan, not of the crossing of the definitions
+            fitted.extend(arguments[4])
+        return choices(*arguments, **named)
+
+    monkeypatch.setattr(scan_module, "scan_choices", counted)
+    scan(folder, *options)
+    run = load(folder)
+    # what was finished is not fitted again, and nothing tells the result from an undisturbed one
+    assert fitted == whole["mass"][100:].tolist()
+    assert run.scan.rows == whole.rows
+    assert run.workspaces == workspaces
+    assert not (folder / "scan_parts").exists()
+
+
+def test_parts_of_another_scan_and_damaged_ones_are_not_used(tmp_path: Path) -> None:
+    row = {"mass": 1.0, "status": "ok"}
+    ScanParts(tmp_path / "parts", "one").add([row], {"m_1.0000.json": {"data": np.arange(2)}})
+    again = ScanParts(tmp_path / "parts", "one")
+    assert again.rows == [row]
+    assert json.loads(again.workspaces["m_1.0000.json"]) == {"data": [0, 1]}
+    assert ScanParts(tmp_path / "parts", "one", fresh=True).rows == []
+    ScanParts(tmp_path / "parts", "one").add([row], {})
+    assert ScanParts(tmp_path / "parts", "another").rows == []
+    ScanParts(tmp_path / "parts", "one").add([row], {})
+    (part,) = (tmp_path / "parts").iterdir()
+    part.write_text(part.read_text("utf-8")[:-5], "utf-8")
+    assert ScanParts(tmp_path / "parts", "one").rows == []
 
 
 def test_mistakes_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

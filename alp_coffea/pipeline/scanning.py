@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import alp_coffea
 from alp_coffea.config import Nuisances
 from alp_coffea.errors import ConfigurationError
 from alp_coffea.events.blinding import hides_signal_region
 from alp_coffea.pipeline.job import Job, content_hash
+from alp_coffea.pipeline.scan_parts import ScanParts
 from alp_coffea.results import Run, save_workspaces, workspace_name
 from alp_coffea.stats.background import Spectra
 from alp_coffea.stats.crossing import expected_crossing
 from alp_coffea.stats.injection import Injection, inject
-from alp_coffea.stats.scan import converged, scan
-from alp_coffea.stats.scan_result import ScanResult
+from alp_coffea.stats.scan import ScanModels, converged, scan
+from alp_coffea.stats.scan_result import Row, ScanResult
 from alp_coffea.stats.systematics import Systematics, measure
 
 #: Mass definitions whose expected limits are compared.
@@ -41,10 +44,16 @@ def scan_masses(job: Job) -> None:
         luminosity=run.luminosity,
         seed=job.options.seed,
     )
-    inputs = _inputs(job)
-    finished = _finished(job, inputs) if job.options.resume_scan else None
-    earlier = run.workspaces if finished is not None else {}
-    result, models = scan(
+    inputs = _inputs(job, run)
+    parts = ScanParts(job.out / "scan_parts", inputs, fresh=job.options.fresh)
+    last = _finished(job, inputs) if job.options.resume_scan else None
+    finished = replace(last or ScanResult((), job.beams.sqrt_s), rows=_together(last, parts.rows))
+    earlier = {} if last is None else {n: json.dumps(w) for n, w in run.workspaces.items()}
+
+    def keep(rows: Sequence[Row], models: ScanModels) -> None:
+        parts.add(rows, _workspaces(models))
+
+    result, _ = scan(
         data,
         run.signal_model,
         job.analysis.scan,
@@ -57,6 +66,7 @@ def scan_masses(job: Job) -> None:
         blinded=blinded,
         finished=finished,
         progress=job.report("scan"),
+        keep=keep,
     )
     if background is not None and CROSSING <= set(background.axes["definition"]):
         crossing = expected_crossing(
@@ -66,20 +76,29 @@ def scan_masses(job: Job) -> None:
     made = {"injected": list(job.options.inject), "inputs": inputs}
     result = replace(result, meta={**result.meta, **made})
     result.save(job.out)
-    kept = converged(finished)
+    kept = converged(last)
     masses = {f"m_{row['mass']:.4f}" for row in result if row["mass"] in kept}
-    save_workspaces(
-        {
-            **{name: w for name, w in earlier.items() if _of(name) in masses},
-            **{workspace_name(p.window.mass): p.workspace for p in models.nominal},
-            **{workspace_name(p.window.mass, limit=True): p.workspace for p in models.limiting},
-            **{
-                workspace_name(p.window.mass, order=p.window.order): p.workspace
-                for p in models.profiled
-            },
+    earlier = {name: text for name, text in earlier.items() if _of(name) in masses}
+    save_workspaces({**earlier, **parts.workspaces}, job.out / "workspaces")
+    parts.clear()
+
+
+def _together(last: ScanResult | None, rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Rows of the last scan and of parts of this one, which are newer."""
+    by_mass = {row["mass"]: row for row in (*(last or ()), *rows)}
+    return tuple(by_mass.values())
+
+
+def _workspaces(models: ScanModels) -> dict[str, dict[str, Any]]:
+    """The models of a scan by file name."""
+    return {
+        **{workspace_name(p.window.mass): p.workspace for p in models.nominal},
+        **{workspace_name(p.window.mass, limit=True): p.workspace for p in models.limiting},
+        **{
+            workspace_name(p.window.mass, order=p.window.order): p.workspace
+            for p in models.profiled
         },
-        job.out / "workspaces",
-    )
+    }
 
 
 def _of(name: str) -> str:
@@ -87,16 +106,18 @@ def _of(name: str) -> str:
     return "_".join(name.removesuffix(".json").split("_")[:2])
 
 
-def _inputs(job: Job) -> str:
+def _inputs(job: Job, run: Run) -> str:
     """Hash of everything that a point of the scan depends on, except the scan's range."""
     settings = job.analysis.scan.model_dump(mode="json", exclude={"low", "high", "excluded"})
-    model = (job.out / "signal_model.json").read_bytes()
+    names = ("histograms.zip", "signal_model.json")
+    files = {name: hashlib.sha256((job.out / name).read_bytes()).hexdigest() for name in names}
     return content_hash(
         {
             # the grid of masses begins at the lowest
             "scan": [job.analysis.scan.low, settings],
-            "histograms": job.fingerprint,
-            "signal": hashlib.sha256(model).hexdigest(),
+            "configuration": job.fingerprint,
+            "samples": [run.luminosity, run.manifest["samples"]],
+            "files": files,
             "theory": job.analysis.model_dump(mode="json")["theory"],
             "injected": [list(job.options.inject), job.options.seed],
             "version": alp_coffea.__version__,
