@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.stats import norm
+from scipy.stats import kstest, norm
 
 from alp_coffea.errors import ModelError
 from alp_coffea.stats import engine
@@ -30,8 +30,9 @@ class BiasStudy:
     ``injected`` is in units of ``expected``, the median expected limit [pb] of each mass.
     ``likelihood_*`` are of sign(fit - injected) sqrt(2 dNLL), ``classical_*`` of (fit - injected)
     over the error from the Hessian. ``background_per_sigma`` (masses,) is the expected background
-    in one peak width, below which ten makes both non-Gaussian. ``failed`` counts toys whose fit
-    did not converge or ended at the edge of the domain; they are left out.
+    in one peak width, below which ten makes both non-Gaussian. ``fitted`` is the mean fitted cross
+    section [pb]. ``failed`` counts toys whose fit did not converge or ended at the edge of the
+    domain; they are left out.
     """
 
     masses: Array
@@ -41,9 +42,18 @@ class BiasStudy:
     likelihood_width: Array
     classical_mean: Array
     classical_width: Array
+    fitted: Array
     background_per_sigma: Array
     failed: NDArray[np.int64]
     toys: int
+
+    @property
+    def linearity(self) -> tuple[Array, Array]:
+        """Slope of fitted against injected cross section, and the fit without a signal in units of
+        the expected limit, from a straight line per mass: one and zero without bias, (masses,)."""
+        in_limits = self.fitted / self.expected[:, np.newaxis]
+        line = np.polynomial.polynomial.polyfit(self.injected, in_limits.T, 1)
+        return line[1], line[0]
 
 
 def bias_study(
@@ -71,7 +81,7 @@ def bias_study(
     limits = fits.limits(level, list(parents), observed=False).expected[:, 2]
     bins = max(len(np.asarray(parent)) for parent in parents)
     shape = (len(points), len(injected))
-    values = {name: np.full(shape, np.nan) for name in ("lm", "lw", "cm", "cw")}
+    values = {name: np.full(shape, np.nan) for name in ("lm", "lw", "cm", "cw", "mean")}
     failed = np.zeros(shape, np.int64)
     for column, strength in enumerate(injected):
         data = np.zeros((toys, len(points), bins))
@@ -88,18 +98,64 @@ def bias_study(
             kept = np.where(good, pull, np.nan)
             values[name + "m"][:, column] = np.nanmean(kept, axis=0)
             values[name + "w"][:, column] = np.nanstd(kept, axis=0, ddof=1)
+        values["mean"][:, column] = np.nanmean(np.where(good, result.poi, np.nan), axis=0)
+    units = np.array([point.unit for point in points])
     return BiasStudy(
         masses=masses,
         injected=np.asarray(injected, float),
-        expected=limits * np.array([point.unit for point in points]),
+        expected=limits * units,
         likelihood_mean=values["lm"],
         likelihood_width=values["lw"],
         classical_mean=values["cm"],
         classical_width=values["cw"],
+        fitted=values["mean"] * units[:, np.newaxis],
         background_per_sigma=np.array(
             [_per_sigma(point, parent) for point, parent in zip(points, parents, strict=True)]
         ),
         failed=failed,
+        toys=toys,
+    )
+
+
+@dataclass(frozen=True)
+class NullToys:
+    """Local significances of toys without a signal, per mass [GeV], arrays (masses,).
+
+    ``ks_p`` is the Kolmogorov-Smirnov probability that the p-values Phi(-z) are uniform, ``mean``
+    and ``width`` are those of z. ``failed`` counts toys without a fit.
+    """
+
+    masses: Array
+    ks_p: Array
+    mean: Array
+    width: Array
+    failed: NDArray[np.int64]
+    toys: int
+
+
+def null_toys(
+    points: Sequence[Point], parents: Sequence[ArrayLike], *, toys: int = 1000, seed: int = 0
+) -> NullToys:
+    """Are local p-values uniform when there is only background?
+
+    Parameters as in :func:`bias_study`. Parents that the polynomial can describe show what the
+    fit does; from others the mean significance is the spurious signal.
+    """
+    fits = engine.compile([point.workspace for point in points], poi=POI)
+    bins = max(len(np.asarray(parent)) for parent in parents)
+    data = np.zeros((toys, len(points), bins))
+    for row, parent in enumerate(parents):
+        mean = np.asarray(parent, float)
+        generator = np.random.default_rng([seed, row])
+        data[:, row, : len(mean)] = generator.poisson(mean, (toys, len(mean)))
+    result = fits.fit_toys(data)
+    z = [result.z[result.ok[:, i], i] for i in range(len(points))]
+    return NullToys(
+        masses=np.array([point.window.mass for point in points]),
+        ks_p=np.array([kstest(norm.sf(values), "uniform").pvalue for values in z]),
+        mean=np.array([values.mean() for values in z]),
+        width=np.array([values.std(ddof=1) for values in z]),
+        failed=toys - result.ok.sum(axis=0),
         toys=toys,
     )
 

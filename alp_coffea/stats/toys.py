@@ -8,6 +8,7 @@ much larger than the data (never the data themselves), so its shape need not be 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,22 @@ class ToySource:
             )
         if np.ptp(self._weights) > 0:
             self._cumulative = np.cumsum(self._weights / self._weights.sum())
+
+    def independent(self) -> ToySource:
+        """The same candidates, each one an event of its own: three times as many events.
+
+        Shows what the correlation of an event's candidates does to a scan.
+        """
+        alone = copy(self)
+        outside = np.arange(len(self._keys)) * self._stride + self._stride - 1
+        alone._bins = np.repeat(np.tile(outside, (3 * self.size, 1))[:, :, np.newaxis], 3, axis=2)
+        for i in range(3):
+            alone._bins[i * self.size : (i + 1) * self.size, :, 0] = self._bins[:, :, i]
+        alone.size = 3 * self.size
+        alone._weights = np.tile(self._weights, 3)
+        if self._cumulative is not None:
+            alone._cumulative = np.cumsum(alone._weights / alone._weights.sum())
+        return alone
 
     def _fine_bins(self, masses: Array) -> NDArray[np.int32]:
         nbins = len(self.edges) - 1

@@ -17,6 +17,7 @@ from alp_coffea.stats.studies import (
     bias_study,
     cls_coverage,
     coverage,
+    null_toys,
     signal_template,
     spurious_signal,
 )
@@ -51,6 +52,29 @@ def test_pulls_have_mean_0_and_width_1_for_the_true_model() -> None:
     assert np.all(np.abs(study.likelihood_mean) < 0.03 + 4 * error)
     assert np.all(np.abs(study.likelihood_width - 1) < 0.03 + 4 * error / np.sqrt(2))
     assert np.all(np.abs(study.classical_width - 1) < 0.05 + 4 * error / np.sqrt(2))
+
+
+def test_fits_are_linear_in_the_injected_signal() -> None:
+    points = built([2.0, 8.0])
+    study = bias_study(points, parents(points), injected=(0.0, 1.0, 2.0, 4.0), toys=800, seed=4)
+    slope, offset = study.linearity
+    # a limit is about two standard errors of a fit
+    error = 0.5 / np.sqrt(study.toys)
+    assert np.all(np.abs(slope - 1) < 4 * error)
+    assert np.all(np.abs(offset) < 4 * error)
+
+
+def test_p_values_are_uniform_without_a_signal_and_not_with_one() -> None:
+    points = built([2.0, 5.0, 8.0])
+    fine = null_toys(points, parents(points), toys=1000, seed=9)
+    assert np.all(fine.ks_p > 1e-3)
+    assert np.all(np.abs(fine.mean) < 4 / np.sqrt(fine.toys))
+    assert np.all(np.abs(fine.width - 1) < 4 / np.sqrt(2 * fine.toys))
+    shifted = [
+        parent + 0.3 * signal_template(point)
+        for parent, point in zip(parents(points), points, strict=True)
+    ]
+    assert np.all(null_toys(points, shifted, toys=1000, seed=9).ks_p < 1e-6)
 
 
 def test_background_per_sigma_is_density_times_width() -> None:

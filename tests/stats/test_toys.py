@@ -70,6 +70,17 @@ def test_candidates_of_one_event_stay_together() -> None:
         assert np.var(counts) / np.mean(counts) == pytest.approx(factor, rel=0.2)
 
 
+def test_independent_candidates_have_the_same_spectrum_and_no_correlation() -> None:
+    parent = source(copies=3)
+    alone = parent.independent()
+    assert alone.size == 3 * parent.size
+    for key in KEYS:
+        np.testing.assert_array_equal(alone.spectra()[key], parent.spectra()[key])
+    toys = (alone.draw(np.random.default_rng([9, toy]), 6000) for toy in range(800))
+    counts = [toy["diphoton", "high_mass"][6000:9000].sum() for toy in toys]
+    assert np.var(counts) / np.mean(counts) == pytest.approx(1.0, rel=0.2)
+
+
 def test_energy_sets_share_events() -> None:
     spectra = source(copies=1).draw(np.random.default_rng(3), 3000)
     high, low = spectra["diphoton", "high_mass"], spectra["diphoton", "low_mass"]
