@@ -87,6 +87,7 @@ class Nuisances(Model):
         YieldUncertainty(above=4.0, value=0.045),
     )
     width: Fraction = 0.0
+    sqrt_s: Fraction = 0.0
 
 
 class Windows(Model):

@@ -29,17 +29,29 @@ class NuisanceSizes:
     """Relative uncertainties of one mass hypothesis.
 
     ``efficiency`` by source changes the signal's yield, ``width`` that of its peak;
-    ``width_source`` names the nuisance of the latter, which can be one of the former.
+    ``width_source`` names the nuisance of the latter, which can be one of the former. ``sqrt_s``
+    moves the peak, see :func:`mass2_per_sqrt_s`.
     """
 
     efficiency: Mapping[str, float]
     width: float = 0.0
     width_source: str = "width"
+    sqrt_s: float = 0.0
 
     @property
     def total_efficiency(self) -> float:
         """All yield terms in quadrature."""
         return float(np.sqrt(sum(size**2 for size in self.efficiency.values())))
+
+
+def mass2_per_sqrt_s(definition: str, mass: float, sqrt_s: float) -> float:
+    """Shift of the squared mass [GeV^2] per relative change of the assumed sqrt(s) [GeV].
+
+    The pair does not know the beams. s - 2 sqrt(s) E* of the recoil changes by 2s - 2 sqrt(s) E*
+    = s + m^2. The kinematic fit scales all momenta with the beams and m^2 with their square;
+    measured on simulation that holds within 10 % (docs/kinematic-fit.md).
+    """
+    return {"diphoton": 0.0, "recoil": sqrt_s**2 + mass**2, "fit": 2 * mass**2}[definition]
 
 
 @dataclass(frozen=True)
@@ -75,9 +87,9 @@ class Systematics:
                 sources[source] = effect(mass)
         measured = self.width.get((definition, energy_set))
         if measured is None:
-            return NuisanceSizes(sources, self.settings.width)
+            return NuisanceSizes(sources, self.settings.width, sqrt_s=self.settings.sqrt_s)
         # smeared energies move width and yield together: one nuisance
-        return NuisanceSizes(sources, measured(mass), RESOLUTION)
+        return NuisanceSizes(sources, measured(mass), RESOLUTION, self.settings.sqrt_s)
 
 
 def measure(settings: Nuisances, variations: Iterable[tuple[float, hist.Hist]]) -> Systematics:

@@ -19,7 +19,7 @@ from alp_coffea.errors import ModelError
 from alp_coffea.stats.background import FitWindow
 from alp_coffea.stats.shapes import bernstein
 from alp_coffea.stats.signal import SignalModel
-from alp_coffea.stats.systematics import NuisanceSizes
+from alp_coffea.stats.systematics import NuisanceSizes, mass2_per_sqrt_s
 
 Array = NDArray[np.float64]
 
@@ -110,6 +110,18 @@ def build_point(
             "hi_data": signal_yield * (high + beside),
         }
         signal_modifiers.append({"name": nuisances.width_source, "type": "histosys", "data": data})
+    shift = nuisances.sqrt_s * mass2_per_sqrt_s(definition, mass, model.sqrt_s)
+    if shift > 0:
+        # a higher sqrt(s) moves the peak up: bins see what lies below them
+        low, high = (
+            model.template(window.edges + sign * shift, mass, definition, energy_set)
+            for sign in (1, -1)
+        )
+        data = {
+            "lo_data": signal_yield * (low + beside),
+            "hi_data": signal_yield * (high + beside),
+        }
+        signal_modifiers.append({"name": "sqrt_s", "type": "histosys", "data": data})
     signal = {
         "name": "signal",
         "data": signal_yield * (nominal + beside),

@@ -8,7 +8,15 @@ import pytest
 
 from alp_coffea.config import Nuisances
 from alp_coffea.errors import ModelError
-from alp_coffea.stats.systematics import NuisanceSizes, Systematics, measure
+from alp_coffea.physics import SUPERKEKB, Beams
+from alp_coffea.physics import kinematics as kin
+from alp_coffea.physics.kinematic_fit import fit
+from alp_coffea.stats.systematics import (
+    NuisanceSizes,
+    Systematics,
+    mass2_per_sqrt_s,
+    measure,
+)
 
 CASES = ["nominal", "photon_energy_up", "photon_energy_down", "photon_resolution_up"]
 
@@ -52,6 +60,49 @@ def test_without_variations_settings_are_all() -> None:
     sizes = measure(Nuisances(width=0.02), []).at(5.0, "recoil", "high_mass")
     assert sizes == NuisanceSizes({"efficiency": 0.045, "luminosity": 0.007}, 0.02)
     assert sizes == Systematics(Nuisances(width=0.02)).at(5.0, "recoil", "high_mass")
+
+
+def test_sqrt_s_is_a_size_where_it_is_set() -> None:
+    assert Systematics(Nuisances()).at(5.0, "fit", "high_mass").sqrt_s == 0.0
+    assert Systematics(Nuisances(sqrt_s=0.002)).at(5.0, "fit", "high_mass").sqrt_s == 0.002
+    varied = [(m, sample(m, up=0.0, down=0.0, smear=0.1)) for m in (1.0, 3.0)]
+    measured = measure(Nuisances(sqrt_s=0.002), varied).at(2.0, "recoil", "high_mass")
+    assert (measured.sqrt_s, measured.width > 0) == (0.002, True)
+
+
+@pytest.mark.parametrize("mass", [1.0, 5.0, 9.3])
+def test_shift_of_the_mass_is_that_of_exact_events_with_other_beams(mass: float) -> None:
+    """Three photons of a signal event, seen by beams 0.1 % higher."""
+    s = SUPERKEKB.s
+    energy = (s - mass**2) / (2 * SUPERKEKB.sqrt_s)
+    recoil = np.array([energy, energy * 0.6, 0.0, energy * 0.8])
+    # the pair decays across its flight, in the plane of the event and out of it
+    half = (np.array([SUPERKEKB.sqrt_s, 0, 0, 0]) - recoil) / 2
+    across = mass / 2 * np.array([0.0, 0.8 * 0.6, 0.8, -0.6 * 0.6])
+    photons = SUPERKEKB.to_lab(np.stack([recoil, half + across, half - across]))
+    e, p = photons[:, 0], photons[:, 1:]
+    theta, phi = np.arccos(p[:, 2] / e), np.arctan2(p[:, 1], p[:, 0])
+    delta = 1e-3
+    higher = Beams(
+        (1 + delta) * SUPERKEKB.electron_energy,
+        (1 + delta) * SUPERKEKB.positron_energy,
+        SUPERKEKB.crossing_angle,
+    )
+
+    def recoil_mass2(beams: Beams) -> float:
+        return float(kin.recoil_mass2(kin.energy_cm(e[0], theta[0], phi[0], beams), beams.sqrt_s))
+
+    def fitted(beams: Beams) -> float:
+        # angles much better known than energies, as they are
+        covariance = np.array([np.diag([0.05 * x, 1e-4, 1e-4]) ** 2 for x in e])
+        return float(fit([e], [theta], [phi], [covariance], beams, groups=[(1, 2)]).mass2[0, 0])
+
+    for definition, mass2 in (("recoil", recoil_mass2), ("fit", fitted)):
+        assert mass2(SUPERKEKB) == pytest.approx(mass**2, abs=1e-6)
+        shift = (mass2(higher) - mass2(SUPERKEKB)) / delta
+        expected = mass2_per_sqrt_s(definition, mass, SUPERKEKB.sqrt_s)
+        assert shift == pytest.approx(expected, rel=0.02)
+    assert mass2_per_sqrt_s("diphoton", mass, SUPERKEKB.sqrt_s) == 0.0
 
 
 def test_noise_in_the_width_is_smoothed() -> None:

@@ -78,6 +78,31 @@ def test_nuisances_move_the_signal_only_and_by_their_size() -> None:
     assert np.allclose(wide, LUMINOSITY * p.efficiency * p.unit * shape, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("mass", [7.5, 9.3])
+def test_sqrt_s_moves_the_peak_of_the_recoil(mass: float) -> None:
+    """By 2 sqrt(s) d sqrt(s) - 2 E* d sqrt(s), E* = (s - m^2)/(2 sqrt(s)) (R0 eq. 2.8)."""
+    delta = 0.002
+    p = point(mass, nuisances=NuisanceSizes({}, sqrt_s=delta))
+    model, values = model_of(p)
+    background = expected(model, values | {"sigma": 0.0})
+    centres = (p.window.edges[1:] + p.window.edges[:-1]) / 2
+
+    def mean(nuisance: float) -> float:
+        signal = expected(model, values | {"sigma": 1.0, "sqrt_s": nuisance}) - background
+        return float(signal @ centres / signal.sum())
+
+    root = MODEL.sqrt_s
+    shift = delta * root * (2 * root - 2 * (root**2 - mass**2) / (2 * root))
+    # the tail above the peak leaves the window a little
+    assert mean(1.0) - mean(0.0) == pytest.approx(shift, rel=0.05)
+    assert mean(0.0) - mean(-1.0) == pytest.approx(shift, rel=0.05)
+
+
+def test_sqrt_s_does_not_move_the_pair() -> None:
+    sized = NuisanceSizes({}, sqrt_s=0.002)
+    assert "sqrt_s" not in model_of(point(3.0, nuisances=sized))[0].config.par_order
+
+
 def test_no_nuisance_of_size_zero() -> None:
     none = NuisanceSizes({"efficiency": 0.0, "luminosity": 0.0})
     model, _ = model_of(point(3.0, nuisances=none))
