@@ -59,6 +59,8 @@ def write_chunk(
     events: ak.Array,
     position: NDArray[np.integer],
     triple: Mapping[str, ArrayLike],
+    *,
+    prefix: str = TRIPLE,
 ) -> list[dict[str, Any]]:
     """Write the chosen events of a chunk; returns its line of the index.
 
@@ -68,6 +70,8 @@ def write_chunk(
         Events to write, positions in the chunk (n,).
     triple
         Columns of the chosen events by name, (n,) or (n, 3).
+    prefix
+        Of the names of these in the file.
 
     Raises
     ------
@@ -78,7 +82,7 @@ def write_chunk(
     is_data = metadata["kind"] == "data"
     wanted = (*IDENTITY, *settings.columns, *(() if is_data else settings.truth_columns))
     columns = {canonical_branch(name): _column(events, name)[position] for name in wanted}
-    columns |= {TRIPLE + name: ak.Array(np.asarray(values)) for name, values in triple.items()}
+    columns |= {prefix + name: ak.Array(np.asarray(values)) for name, values in triple.items()}
     path = Path(settings.folder) / metadata["dataset"] / _name(metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
     table = pyarrow.table({n: ak.to_arrow(c, extensionarray=False) for n, c in columns.items()})
@@ -113,8 +117,14 @@ def _name(metadata: Mapping[str, Any]) -> str:
     return f"{stem}_{digest}_{metadata['entrystart']}_{metadata['entrystop']}.parquet"
 
 
-def write_index(folder: Path | str, lines: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+def write_index(
+    folder: Path | str,
+    lines: Iterable[Mapping[str, Any]],
+    features: Mapping[str, tuple[float, float]] | None = None,
+) -> dict[str, int]:
     """Write ``index.json`` from the lines of all chunks; returns the rows of each sample.
+
+    ``features`` are the columns that a classifier should learn from, with their ranges.
 
     Raises InputError if a file is missing or has other rows than were written.
     """
@@ -131,8 +141,33 @@ def write_index(folder: Path | str, lines: Iterable[Mapping[str, Any]]) -> dict[
                 + "; process again with --fresh"
             )
         rows[line["sample"]] = rows.get(line["sample"], 0) + line["rows"]
-    write_json({"format": "alp_coffea skim 1", "rows": rows, "files": ordered}, folder / INDEX)
+    content: dict[str, Any] = {"format": "alp_coffea skim 1", "rows": rows, "files": ordered}
+    if features is not None:
+        content["features"] = {name: list(span) for name, span in features.items()}
+    write_json(content, folder / INDEX)
     return rows
+
+
+def read_features(folder: Path | str) -> dict[str, tuple[float, float]]:
+    """Columns of a skim that a classifier should learn from, with their ranges.
+
+    Raises InputError if the folder has no index, or its processor named no such columns.
+    """
+    features = _index(folder).get("features")
+    if not features:
+        raise InputError(
+            f"{Path(folder) / INDEX}: names no features; the processor that wrote the skim needs "
+            "an attribute 'features', ranges by column, as processors/fusion.py has"
+        )
+    return {name: (float(low), float(high)) for name, (low, high) in features.items()}
+
+
+def _index(folder: Path | str) -> dict[str, Any]:
+    path = Path(folder) / INDEX
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: no finished skim")
+    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return content
 
 
 def read_skim(folder: Path | str, sample: str, columns: Sequence[str] | None = None) -> ak.Array:
@@ -140,10 +175,7 @@ def read_skim(folder: Path | str, sample: str, columns: Sequence[str] | None = N
 
     Raises InputError if the folder has no index or no such sample.
     """
-    path = Path(folder) / INDEX
-    if not path.is_file():
-        raise InputError(f"{path} does not exist: no finished skim")
-    content = json.loads(path.read_text("utf-8"))
+    path, content = Path(folder) / INDEX, _index(folder)
     files = [line["file"] for line in content["files"] if line["sample"] == sample]
     if not files:
         raise InputError(f"{path}: no sample '{sample}' (has {', '.join(content['rows'])})")

@@ -82,7 +82,8 @@ def process(job: Job) -> None:
     save_histograms(histograms, job.out / "histograms.zip")
     save_cutflows({sample: part["cutflow"] for sample, part in output.items()}, job.out)
     if (skim := getattr(processor, "skim", None)) is not None:
-        write_index(skim.folder, [line for part in output.values() for line in part["skim"]])
+        lines = [line for part in output.values() for line in part["skim"]]
+        write_index(skim.folder, lines, getattr(processor, "features", None))
     write_manifest(job, records, {s: part.get("counts", {}) for s, part in output.items()})
 
 
