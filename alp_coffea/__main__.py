@@ -358,6 +358,8 @@ def _summary(run: Run, stages: Sequence[str]) -> int:
     if "scan" in stages:
         failed = [row for row in run.scan if row["status"] not in ("ok", "blinded")]
         console.print(f"{len(run.scan) - len(failed)} of {len(run.scan)} mass hypotheses ok")
+        for line in run.scan.warnings:
+            console.print(f"[yellow]warning:[/yellow] {line}")
         for row in failed[:10]:
             console.print(f"[red]failed:[/red] {row['mass']:.4f} GeV: {row['status']}")
         if failed and code == OK:

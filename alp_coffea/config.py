@@ -79,7 +79,8 @@ class YieldUncertainty(Model):
 
 
 class Nuisances(Model):
-    """Relative uncertainties that enter the fit with Gaussian constraints (R0 sec. 7.5)."""
+    """Uncertainties that enter the fit with Gaussian constraints: relative ones (R0 sec. 7.5), and
+    with ``spurious_signal`` the signal that each background model finds in simulation."""
 
     luminosity: Fraction = 0.007
     efficiency: tuple[YieldUncertainty, ...] = (
@@ -88,6 +89,7 @@ class Nuisances(Model):
     )
     width: Fraction = 0.0
     sqrt_s: Fraction = 0.0
+    spurious_signal: bool = False
 
 
 class Windows(Model):

@@ -206,6 +206,10 @@ def _facts(
     if np.isfinite(z).any():
         top = int(np.nanargmax(z))
         facts.append(("Largest local Z", f"{z[top]:.2f} at {scan['mass'][top]:.3f} GeV", False))
+    crossing = scan.meta.get("expected_crossing")
+    for mass in scan.transitions:
+        where = f"{mass:.2f} GeV" + (f", limits cross at {crossing:.2f} GeV" if crossing else "")
+        facts.append(("Definitions change", where, bool(scan.warnings)))
     for name, column, unit in (
         ("Median expected limit on σ", "sigma_exp", "pb"),
         ("Best expected limit on g", "g_exp", "GeV⁻¹"),
@@ -228,6 +232,7 @@ def _losses(manifest: Mapping[str, Any], scan: ScanResult | None) -> list[str]:
     if len(lines) > len(shown):
         shown.append(f"and {len(lines) - len(shown)} more files, see the ledger")
     if scan is not None:
+        shown += scan.warnings
         failed = [row for row in scan if row["status"] not in ("ok", "blinded")]
         shown += [f"{row['mass']:.4g} GeV: {row['status']}" for row in failed[:10]]
         if len(failed) > 10:

@@ -10,11 +10,20 @@ from typing import Final, NamedTuple
 import hist
 import numpy as np
 
-from alp_coffea.config import Definition, Scan
-from alp_coffea.errors import ModelError
+from alp_coffea.config import Scan
+from alp_coffea.errors import ConfigurationError, ModelError
 from alp_coffea.physics.production import Production, Strahlung
-from alp_coffea.stats.background import Spectra, fit_window, widest_region
+from alp_coffea.stats.background import Spectra
 from alp_coffea.stats.limits import PointLimits, point_limits
+from alp_coffea.stats.points import (
+    NINE_CHOICES,
+    NOMINAL,
+    ORDER_CHOICES,
+    BackgroundChoice,
+    hypotheses,
+    scan_choices,
+    scan_points,
+)
 from alp_coffea.stats.profiling import profile_orders
 from alp_coffea.stats.scan_result import (
     BANDS,
@@ -25,11 +34,10 @@ from alp_coffea.stats.scan_result import (
     WindowFit,
     window_fit,
 )
-from alp_coffea.stats.sidebands import fix_shapes
 from alp_coffea.stats.signal import SignalModel
 from alp_coffea.stats.studies import spurious_signal
 from alp_coffea.stats.systematics import Systematics
-from alp_coffea.stats.workspace import Point, build_point, with_order
+from alp_coffea.stats.workspace import Point
 
 __all__ = [
     "BANDS",
@@ -49,36 +57,6 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class BackgroundChoice:
-    """A change of the background model: polynomial order, and window edges in peak widths."""
-
-    order: int = 0
-    widen: float = 0.0
-
-    @property
-    def name(self) -> str:
-        """As in the ``variation`` column: ``nominal``, ``order+1``, ``order-1 window+5``."""
-        parts = [f"order{self.order:+d}"] if self.order else []
-        parts += [f"window{self.widen:+g}"] if self.widen else []
-        return " ".join(parts) or "nominal"
-
-
-NOMINAL: Final = BackgroundChoice()
-#: Order +-1 and window +-5 widths in all combinations, the nominal one first (R0 sec. 7.5.3).
-NINE_CHOICES: Final = (
-    NOMINAL,
-    *(
-        BackgroundChoice(order, widen)
-        for order in (0, -1, 1)
-        for widen in (0.0, -5.0, 5.0)
-        if order or widen
-    ),
-)
-#: Orders that discrete profiling decides between: those of the nine choices.
-ORDER_CHOICES: Final = (NOMINAL, BackgroundChoice(-1), BackgroundChoice(1))
-
-
 class ScanModels(NamedTuple):
     """Statistical models of a scan.
 
@@ -90,114 +68,6 @@ class ScanModels(NamedTuple):
     nominal: list[Point]
     limiting: list[Point]
     profiled: list[Point]
-
-
-def hypotheses(model: SignalModel, settings: Scan) -> list[float]:
-    """Masses [GeV] from ``low`` to ``high`` in steps of ``step`` peak widths (R0 sec. 7.1)."""
-    masses: list[float] = []
-    mass = settings.low
-    while mass <= settings.high * (1 + 1e-9):
-        if not any(low <= mass <= high for low, high in settings.excluded):
-            masses.append(mass)
-        definition, energy_set = settings.definition(mass), settings.energy_set(mass)
-        mass += settings.step * float(model.width(mass, definition, energy_set))
-    return masses
-
-
-def scan_points(
-    data: Spectra,
-    shape: Spectra,
-    model: SignalModel,
-    settings: Scan,
-    masses: Sequence[float],
-    *,
-    luminosity: float,
-    choice: BackgroundChoice = NOMINAL,
-    definition: Definition | None = None,
-    systematics: Systematics | None = None,
-) -> list[Point | ModelError]:
-    """The statistical model of each mass [GeV], or why there is none.
-
-    Parameters
-    ----------
-    data, shape
-        Observed spectra, and the expected ones that tell where windows are populated.
-    choice
-        Change of the background model.
-    definition
-        Used at all masses instead of the one that the settings give.
-    systematics
-        Sizes of the nuisances; default those of the settings alone.
-    """
-    (points,) = scan_choices(
-        data,
-        shape,
-        model,
-        settings,
-        masses,
-        choices=(choice,),
-        luminosity=luminosity,
-        definition=definition,
-        systematics=systematics,
-    )
-    return points
-
-
-def scan_choices(
-    data: Spectra,
-    shape: Spectra,
-    model: SignalModel,
-    settings: Scan,
-    masses: Sequence[float],
-    *,
-    choices: Sequence[BackgroundChoice],
-    luminosity: float,
-    definition: Definition | None = None,
-    systematics: Systematics | None = None,
-) -> list[list[Point | ModelError]]:
-    """:func:`scan_points` for several background models, by choice and then by mass.
-
-    Choices with the same window share its bins and the signal in them, which is most of the work.
-    """
-    systematics = systematics or Systematics(settings.nuisances)
-    free = settings.background_coefficients == "free"
-    built: list[list[Point | ModelError]] = [[] for _ in choices]
-    for mass in masses:
-        key = (definition or settings.definition(mass), settings.energy_set(mass))
-        nuisances = systematics.at(mass, *key)
-        order = settings.window(mass, key[0]).order
-        by_window: dict[float, Point | ModelError] = {}
-        for column, choice in zip(built, choices, strict=True):
-            if choice.widen not in by_window:
-                try:
-                    window = fit_window(
-                        mass,
-                        settings,
-                        model,
-                        data.edges,
-                        shape[key],
-                        definition=key[0],
-                        extra_order=choice.order,
-                        widen=choice.widen,
-                    )
-                    by_window[choice.widen] = build_point(
-                        window,
-                        model,
-                        window.counts(data[key]),
-                        luminosity=luminosity,
-                        nuisances=nuisances,
-                        free_coefficients=free,
-                        region=widest_region(mass, settings, model, data.edges, key[0]),
-                    )
-                except ModelError as error:
-                    by_window[choice.widen] = error
-            point, wanted = by_window[choice.widen], max(order + choice.order, 0)
-            if isinstance(point, Point) and point.window.order != wanted:
-                point = with_order(point, wanted, free_coefficients=free)
-            column.append(point)
-    if settings.background_shape == "sideband":
-        return [fix_shapes(points) for points in built]
-    return built
 
 
 def scan(
@@ -256,9 +126,17 @@ def scan(
     Returns
     -------
     The result, and the statistical models of the points that were fitted now.
+
+    Raises ConfigurationError if spurious signals are nuisances and there is no background sample.
     """
     settings = settings or Scan()
     production = production or Strahlung(model.sqrt_s)
+    systematics = systematics or Systematics(settings.nuisances)
+    if systematics.settings.spurious_signal and background_size is None:
+        raise ConfigurationError(
+            "scan.nuisances.spurious_signal is fitted to simulated background; give a background "
+            "sample of known luminosity, or leave the setting out"
+        )
     observed = Spectra.of(data)
     expected = observed if background is None else Spectra.of(background)
     choices = {

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from alp_coffea.errors import ModelError, UnreadableFileError
 from alp_coffea.files import atomic, write_json
 from alp_coffea.stats.significance import GlobalP, from_up_crossings, up_crossings
+from alp_coffea.stats.workspace import SPURIOUS as SPURIOUS_SIGNAL
 from alp_coffea.tables import scan_table
 
 Array = NDArray[np.float64]
@@ -57,6 +59,8 @@ COLUMNS: Final = (
 PROFILED: Final = "profiled"
 #: Fitted signals without a signal above this many standard errors are worth a warning.
 SPURIOUS: Final = 0.5
+#: Masses this close to a change of definitions, relative, are near it.
+NEARBY: Final = 0.1
 _TEXT: Final = frozenset({"definition", "energy_set", "variation", "status", "note"})
 
 #: Key of the parquet file's metadata.
@@ -169,6 +173,39 @@ class ScanResult:
         global_p = from_up_crossings(float(z[top]), up_crossings(z, level), level)
         return Excess(float(self["mass"][top]), float(z[top]), global_p)
 
+    @property
+    def transitions(self) -> list[float]:
+        """Masses [GeV] of the first hypotheses with another mass definition than the one before."""
+        return [
+            after["mass"]
+            for before, after in pairwise(self.rows)
+            if before["definition"] != after["definition"]
+        ]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What makes a result doubtful without making it fail.
+
+        The source puts the change of definitions where neither background model leaves much of a
+        spurious signal (R0 sec. 7.1.3); one above 0.5 standard errors nearby says that it is in
+        the wrong place.
+        """
+        lines = []
+        mass, spurious = self["mass"], self["spurious_z"]
+        for transition in self.transitions:
+            near = np.abs(mass / transition - 1) <= NEARBY
+            above = near & (np.abs(spurious) > SPURIOUS)
+            if above.any():
+                worst = int(np.argmax(np.where(above, np.abs(spurious), 0.0)))
+                lines.append(
+                    f"the definition changes at {transition:.3f} GeV, where the background model "
+                    f"takes up to {spurious[worst]:+.2f} standard errors for a signal (at "
+                    f"{mass[worst]:.3f} GeV, {self.rows[worst]['definition']}; above {SPURIOUS:g} "
+                    f"at {np.count_nonzero(above)} of {np.count_nonzero(near)} masses nearby): "
+                    "move 'transition', or set 'nuisances: {spurious_signal: true}'"
+                )
+        return lines
+
     def __repr__(self) -> str:
         return "\n".join(self._health())
 
@@ -204,6 +241,10 @@ class ScanResult:
                 f"{np.count_nonzero(spurious > SPURIOUS)} masses, largest {spurious[worst]:.2f} at "
                 f"{self['mass'][worst]:.3f} GeV"
             )
+        crossing = self.meta.get("expected_crossing")
+        beside = f", expected limits cross at {crossing:.2f} GeV" if crossing else ""
+        lines += [f"  definitions change at {mass:.3f} GeV{beside}" for mass in self.transitions]
+        lines += [f"  warning: {line}" for line in self.warnings]
         lines += [f"  {row['mass']:.3f} GeV: {row['status']}" for row in failed[:5]]
         if len(failed) > 5:
             lines.append(f"  ... and {len(failed) - 5} more")
@@ -311,9 +352,15 @@ def window_fit(row: Row, workspace: Mapping[str, Any], synthetic: bool) -> Windo
     if row.get("fitted") is None:
         raise ModelError(f"mass {row['mass']:g} GeV has no fit: {row['status']}")
     (channel,) = workspace["channels"]
-    # background samples are their templates times one factor each
+    # background samples are their templates times one factor each, the spurious signal is its
+    # variation times the nuisance, which is interpolated linearly as both sides are opposite
     background = sum(
-        row["parameters"][sample["name"]] * np.asarray(sample["data"])
+        row["parameters"][sample["name"]]
+        * np.asarray(
+            sample["modifiers"][0]["data"]["hi_data"]
+            if sample["name"] == SPURIOUS_SIGNAL
+            else sample["data"]
+        )
         for sample in channel["samples"]
         if sample["name"] != "signal"
     )

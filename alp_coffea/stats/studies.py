@@ -18,7 +18,7 @@ from scipy.stats import kstest, norm
 
 from alp_coffea.errors import ModelError
 from alp_coffea.stats import engine
-from alp_coffea.stats.workspace import POI, Point
+from alp_coffea.stats.workspace import POI, SPURIOUS, Point
 
 Array = NDArray[np.float64]
 
@@ -281,7 +281,7 @@ class SpuriousSignal:
 
 
 def spurious_signal(
-    points: Sequence[Point | ModelError], templates: Sequence[Any], *, size: float
+    points: Sequence[Point | ModelError], templates: Sequence[Any], *, size: float = np.inf
 ) -> SpuriousSignal:
     """Fit a background-only template that has no statistical fluctuations worth speaking of.
 
@@ -292,9 +292,10 @@ def spurious_signal(
     templates
         Expected background in the bins of each point's window at the data's luminosity.
     size
-        Luminosity of the template's sample over that of the data: 100 leaves a noise of 0.1.
+        Luminosity of the template's sample over that of the data: 100 leaves a noise of 0.1, a
+        smooth parent (default) none.
 
-    Raises ModelError unless size is positive.
+    A nuisance for the spurious signal is left out. Raises ModelError unless size is positive.
     """
     if not size > 0:
         raise ModelError(f"spurious_signal: size = {size} must be positive")
@@ -304,7 +305,7 @@ def spurious_signal(
     sigma, significance = np.full(shape, np.nan), np.full(shape, np.nan)
     status = [str(point) if isinstance(point, ModelError) else "" for point in points]
     if models:
-        fits = engine.compile([point.workspace for point in models], poi=POI)
+        fits = engine.compile([_without_spurious(point.workspace) for point in models], poi=POI)
         found = fits.q0([np.asarray(templates[i]) for i in good])
         units = np.array([point.unit for point in models])
         sigma[good] = found.poi * units
@@ -315,3 +316,9 @@ def spurious_signal(
         [point.window.mass if isinstance(point, Point) else np.nan for point in points]
     )
     return SpuriousSignal(masses, sigma, significance, float(1 / np.sqrt(size)), status)
+
+
+def _without_spurious(workspace: dict[str, Any]) -> dict[str, Any]:
+    (channel,) = workspace["channels"]
+    samples = [sample for sample in channel["samples"] if sample["name"] != SPURIOUS]
+    return {**workspace, "channels": [{**channel, "samples": samples}]}

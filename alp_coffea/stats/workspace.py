@@ -25,6 +25,8 @@ Array = NDArray[np.float64]
 
 #: Name of the parameter of interest in every workspace.
 POI = "sigma"
+#: Sample and nuisance parameter of the spurious signal, see ``alp_coffea.stats.spurious``.
+SPURIOUS = "spurious_signal"
 #: Largest background factor, in units of a flat background: steep spectra need a few tens.
 BACKGROUND_BOUND = 1000.0
 

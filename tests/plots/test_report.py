@@ -152,6 +152,16 @@ def test_losses_are_said_in_red(tmp_path: Path) -> None:
     assert "Losses" not in none.words
 
 
+def test_warnings_of_a_scan_are_in_the_summary(tmp_path: Path) -> None:
+    rows = tuple({**row, "spurious_z": 0.7} for row in scan_result(40))
+    scan = replace(scan_result(40), rows=rows, meta={"expected_crossing": 7.66})
+    assert len(scan.transitions) == 1
+    page = read(write(tmp_path, scan=scan))
+    assert "warnings" in page.words
+    assert scan.warnings[0] in page.words
+    assert "limits cross at 7.66 GeV" in page.words
+
+
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     bad = manifest(title=HOSTILE) | {"command": HOSTILE, "analysis": HOSTILE}
     bad["ledger"][0] |= {

@@ -123,3 +123,27 @@ def test_health_in_text_and_html() -> None:
     for text in (repr(scan), scan._repr_html_()):
         assert "goodness of fit: 100.0% of p below 0.01, smallest 0.002" in text
         assert "spurious signal above 0.5 standard errors at 7 masses, largest 0.80" in text
+
+
+def changing(spurious: float, at: float = 4.0) -> ScanResult:
+    """Definitions change at 5 GeV; one mass has a spurious signal."""
+    rows = [
+        {**row, "definition": "diphoton" if row["mass"] < 5 else "recoil",
+         "spurious_z": spurious if row["mass"] == at else 0.1}
+        for row in result()
+    ]  # fmt: skip
+    return ScanResult(tuple(rows), 10.58, meta={"expected_crossing": 5.43})
+
+
+def test_spurious_signals_near_the_change_of_definitions_are_a_warning() -> None:
+    assert changing(0.49, at=5.0).warnings == []
+    # far from the change it is one of the numbers, and so it is without a change
+    assert changing(-0.8, at=2.0).warnings == []
+    assert result(spurious_z=0.8).warnings == []
+    scan = changing(-0.8, at=5.0)
+    (warning,) = scan.warnings
+    assert "changes at 5.000 GeV" in warning
+    assert "-0.80 standard errors for a signal (at 5.000 GeV, recoil; " in warning
+    for text in (repr(scan), scan._repr_html_()):
+        assert "warning: the definition changes" in text
+        assert "definitions change at 5.000 GeV, expected limits cross at 5.43 GeV" in text
