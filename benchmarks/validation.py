@@ -1,9 +1,11 @@
 """Validate the scan of an output folder: bias, coverage, spurious signal, crossing, injections.
 
-    python benchmarks/validation.py out/demo [--published FILE] [--json FILE]
+    python benchmarks/validation.py out/demo [--published FILE] [--toys N] [--parts WORD ...]
+        [--json FILE] [--figures FOLDER]
 
 Numbers belong to simulated background; ``--published`` compares expected couplings with a curve
-in AxionLimits form (mass [eV], coupling [1/GeV]).
+in AxionLimits form (mass [eV], coupling [1/GeV]). ``--toys`` scans toys of whole events, for which
+the run needs the processor option ``skim: {folder: FOLDER, selection: final}``.
 """
 
 from __future__ import annotations
@@ -11,28 +13,35 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import alp_coffea
+from alp_coffea import plots
 from alp_coffea.config import Nuisances, Scan
 from alp_coffea.errors import ModelError
+from alp_coffea.plots import model_checks
 from alp_coffea.results import Run
+from alp_coffea.run_studies import Study, toy_source
 from alp_coffea.stats import engine
 from alp_coffea.stats.background import Spectra
 from alp_coffea.stats.crossing import expected_crossing
 from alp_coffea.stats.injection import Injection, inject
 from alp_coffea.stats.published import published_limits
 from alp_coffea.stats.scan import scan, scan_points
-from alp_coffea.stats.studies import bias_study, coverage
+from alp_coffea.stats.significance import from_toys, from_up_crossings
+from alp_coffea.stats.studies import bias_study, coverage, null_toys
 from alp_coffea.stats.systematics import Systematics
+from alp_coffea.stats.toys import ToyScans, toy_scans
 from alp_coffea.stats.workspace import POI, Point
 
 BIAS_MASSES = np.linspace(0.5, 9.5, 15)
-COVERAGE_MASSES = (0.8, 3.0, 6.0, 8.0)
+COVERAGE_MASSES = (0.3, 0.8, 2.0, 3.0, 4.5, 6.0, 7.5, 8.5)
 TOYS = 250
+COVERAGE_TOYS = 4000
 STATISTICAL_ONLY = Systematics(Nuisances(luminosity=0, efficiency=(), width=0))
 
 
@@ -56,33 +65,75 @@ def models(run: Run, background: Spectra, masses: Any) -> tuple[list[Point], lis
     return good, fits.fit(poi=np.zeros(len(good))).expected
 
 
-def bias(run: Run, background: Spectra) -> dict[str, Any]:
+def bias(run: Run, background: Spectra, figures: Path | None) -> dict[str, Any]:
     points, parents = models(run, background, BIAS_MASSES)
     study = bias_study(points, parents, toys=TOYS, seed=1)
     used = study.background_per_sigma >= 10
-    error = 1 / np.sqrt(TOYS)
-    mean, width = study.likelihood_mean[used], study.likelihood_width[used]
-    off = np.abs(mean) > 0.06 + 2 * error
+    mean, width = study.likelihood_mean, study.likelihood_width
+    # the statistical errors of a mean and of a width of toys
+    biased = np.abs(mean) > 0.06 + 2 / np.sqrt(TOYS)
+    wide = np.abs(width - 1) > 0.05 + 2 / np.sqrt(2 * TOYS)
+    slope, offset = study.linearity
+    if figures is not None:
+        plots.save(plots.pulls(study), figures, "pulls")
+
+    def cells(which: Any, values: Any) -> list[str]:
+        chosen = np.argwhere(which & used[:, np.newaxis])
+        return [
+            f"{study.masses[i]:.2f} GeV, {study.injected[j]:g} limits: {values[i, j]:.3f}"
+            for i, j in chosen
+        ]
+
     return {
-        "cells": int(mean.size),
-        "excluded masses (fewer than 10 background events per width)": study.masses[~used].tolist(),
-        "mean of means": float(mean.mean()),
-        "largest |mean|": float(np.abs(mean).max()),
-        "mean of widths": float(width.mean()),
-        "cells beyond 0.06 + 2 statistical errors": int(off.sum()),
-        "at masses": sorted({round(float(m), 2) for m in study.masses[used][off.any(axis=1)]}),
+        "cells": int(mean[used].size),
+        "excluded (fewer than 10 background events per width)": [
+            f"{m:.2f} GeV: {n:.1f}"
+            for m, n in zip(study.masses[~used], study.background_per_sigma[~used], strict=True)
+        ],
+        "mean of means": float(mean[used].mean()),
+        "largest |mean|": float(np.abs(mean[used]).max()),
+        "mean of widths": float(width[used].mean()),
+        "widths from, to": [float(width[used].min()), float(width[used].max())],
+        "means beyond 0.06 + 2 statistical errors": cells(biased, mean),
+        "widths beyond 0.05 + 2 statistical errors": cells(wide, width),
+        "classical pulls: mean of means, of widths": [
+            float(study.classical_mean[used].mean()),
+            float(study.classical_width[used].mean()),
+        ],
+        "linearity: slopes from, to": [float(slope[used].min()), float(slope[used].max())],
+        "... fit without signal [expected limits] from, to": [
+            float(offset[used].min()),
+            float(offset[used].max()),
+        ],
         "failed toys": int(study.failed.sum()),
+    }
+
+
+def uniform(run: Run, background: Spectra) -> dict[str, Any]:
+    points, parents = models(run, background, BIAS_MASSES)
+    study = null_toys(points, parents, toys=1000, seed=3)
+    return {
+        "smallest KS p": float(study.ks_p.min()),
+        "KS p below 0.01": [
+            f"{m:.2f} GeV: {p:.2g}, mean Z {mean:.3f}"
+            for m, p, mean in zip(study.masses, study.ks_p, study.mean, strict=True)
+            if p < 0.01
+        ],
+        "mean Z from, to": [float(study.mean.min()), float(study.mean.max())],
     }
 
 
 def covered(run: Run, background: Spectra) -> dict[str, Any]:
     points, parents = models(run, background, COVERAGE_MASSES)
-    study = coverage(points, parents, toys=2000, seed=2)
+    study = coverage(points, parents, toys=COVERAGE_TOYS, seed=2)
     return {
         "strengths": study.strengths.tolist(),
+        "masses": study.masses.tolist(),
         "CLs minus closed form": np.round(study.cls - study.cls_expectation, 4).tolist(),
-        "binomial error": float(study.error.max()),
+        "... mean over masses": np.round((study.cls - study.cls_expectation).mean(0), 4).tolist(),
+        "largest binomial error": float(study.error.max()),
         "CLs+b": np.round(study.cl_sb, 4).tolist(),
+        "... mean over masses ": np.round(study.cl_sb.mean(0), 4).tolist(),
         "failed toys": int(study.failed.sum()),
     }
 
@@ -173,11 +224,95 @@ def against_published(run: Run, path: Path) -> dict[str, Any]:
     }
 
 
+def globally(run: Run, number: int, figures: Path | None) -> dict[str, Any]:
+    """Toys of the whole scan against up-crossings, and what makes the two differ."""
+    study = Study.of(run)
+    points = study.points()
+    source, mean = toy_source(run, study.background)
+    start = time.process_time()
+    toys = toy_scans(points, source, mean=mean, toys=number, seed=0)
+    spent = time.process_time() - start
+    tabulated = np.interp(toys.masses, run.scan["mass"], run.scan["spurious_z"])
+    centre = toys.z.mean(axis=0)
+    free = replace(
+        study, settings=study.settings.model_copy(update={"background_coefficients": "free"})
+    )
+    fewer = min(number, 5000)
+    others = {
+        "as they are": toys.z,
+        "mean Z of each mass taken out": toys.z - centre,
+        "mean and width taken out": (toys.z - centre) / toys.z.std(axis=0),
+        "without the definition switch (below it), mean taken out": (toys.z - centre)[
+            :, toys.masses < study.settings.transition
+        ],
+        "free coefficients": toy_scans(free.points(), source, mean=mean, toys=fewer, seed=0).z,
+        "independent candidates": toy_scans(
+            points, source.independent(), mean=3 * mean, toys=fewer, seed=0
+        ).z,
+    }
+    others["free coefficients, mean taken out"] = _centred(others["free coefficients"])
+    others["independent candidates, mean taken out"] = _centred(others["independent candidates"])
+    if figures is not None:
+        _global_figure(toys, figures)
+    return {
+        "toys": number,
+        "CPU minutes": spent / 60,
+        "failed fits": toys.failed,
+        "mean Z against tabulated spurious signal: rms, largest difference": [
+            float(np.std(centre - tabulated)),
+            float(np.abs(centre - tabulated).max()),
+        ],
+        "masses where they differ by more than 0.15": [
+            round(float(m), 3) for m in toys.masses[np.abs(centre - tabulated) > 0.15]
+        ],
+        "width of Z from, to": [float(toys.z.std(axis=0).min()), float(toys.z.std(axis=0).max())],
+    } | {f"global p, {name}": _compared(z) for name, z in others.items()}
+
+
+def _centred(z: Any) -> Any:
+    return z - z.mean(axis=0)
+
+
+def _compared(z: Any) -> list[str]:
+    """Toys and their up-crossings of 2 at three significances."""
+    scans = ToyScans(np.arange(z.shape[1]), z, 0)
+    lines = []
+    for level in (3.0, 3.5, 4.0):
+        toys = from_toys(level, scans.maxima)
+        crossings = from_up_crossings(level, scans.crossings(2.0), 2.0, scans=len(z))
+        error = (toys.high - toys.low) / 2
+        lines.append(
+            f"Z = {level:g}: {toys.p:.4f} +- {error:.4f} by toys, {crossings.p:.4f} by crossings "
+            f"({(toys.p - crossings.p) / error:+.1f} errors)"
+        )
+    return lines
+
+
+def _global_figure(toys: ToyScans, folder: Path) -> None:
+    z = np.arange(1.5, 4.51, 0.25)
+    columns = [
+        [from_toys(x, toys.maxima) for x in z],
+        [from_up_crossings(x, toys.crossings(2.0), 2.0, scans=len(toys.z)) for x in z],
+    ]
+    values = [[found.p for found in column] for column in columns]
+    errors = [
+        np.array([[g.p - g.low for g in column], [g.high - g.p for g in column]])
+        for column in columns
+    ]
+    figure = model_checks.global_significance(
+        z, values[0], errors[0], values[1], errors[1], synthetic=True
+    )
+    plots.save(figure, folder, "global")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--published", type=Path)
+    parser.add_argument("--toys", type=int, default=0, help="of the whole scan")
+    parser.add_argument("--parts", nargs="+", default=[], help="only parts whose name has a word")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--figures", type=Path, help="folder for figures")
     arguments = parser.parse_args()
     run = alp_coffea.load(arguments.out)
     scaled = run.scaled("mass", "background")
@@ -186,7 +321,10 @@ def main() -> None:
     background, settings = Spectra.of(scaled), Scan()
     spurious = run.scan["spurious_z"]
     parts = {
-        "bias (6 injections x 15 masses x 250 toys)": lambda: bias(run, background),
+        "bias (6 injections x 15 masses x 250 toys)": lambda: bias(
+            run, background, arguments.figures
+        ),
+        "uniform local p-values": lambda: uniform(run, background),
         "coverage of 95 % limits": lambda: covered(run, background),
         "spurious signal": lambda: {
             "rms": float(np.nanstd(spurious)),
@@ -203,6 +341,14 @@ def main() -> None:
     if arguments.published:
         published = arguments.published
         parts["expected g over the published median"] = lambda: against_published(run, published)
+    if arguments.toys:
+        parts["global significance"] = lambda: globally(run, arguments.toys, arguments.figures)
+    if arguments.parts:
+        parts = {
+            name: compute
+            for name, compute in parts.items()
+            if any(word in name for word in arguments.parts)
+        }
     results = {}
     for name, compute in parts.items():
         start = time.process_time()
