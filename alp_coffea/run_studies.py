@@ -10,13 +10,14 @@ from typing import Any, Final
 import awkward as ak
 import numpy as np
 
-from alp_coffea.config import Scan
+from alp_coffea.config import Nuisances, Scan
 from alp_coffea.errors import InputError
 from alp_coffea.events.skims import read_skim
 from alp_coffea.pipeline.modelling import signal_samples
 from alp_coffea.pipeline.reopening import reopen
 from alp_coffea.pipeline.scanning import background_size, measured_systematics
 from alp_coffea.results import Run
+from alp_coffea.stats import engine
 from alp_coffea.stats.background import Spectra
 from alp_coffea.stats.basis import BasisComparison, compare_bases
 from alp_coffea.stats.holdout import HeldOut, leave_one_out
@@ -33,9 +34,10 @@ from alp_coffea.stats.orders import OrderFit, order_fits
 from alp_coffea.stats.projection import Projection, project
 from alp_coffea.stats.scan import hypotheses, scan_points
 from alp_coffea.stats.signal import SignalModel
+from alp_coffea.stats.studies import BiasStudy, Coverage, bias_study, coverage
 from alp_coffea.stats.systematics import Systematics
 from alp_coffea.stats.toys import ToyScans, ToySource, toy_scans
-from alp_coffea.stats.workspace import Point
+from alp_coffea.stats.workspace import POI, Point
 
 #: Smallest photon energy [GeV] of the sets (R0 ch. 5), to tell which events of a skim are in them.
 ENERGY_SETS: Final = {"low_mass": 1.00, "high_mass": 0.65}
@@ -154,6 +156,37 @@ class Study:
             systematics=self.systematics,
             production=reopen(self.run.folder).production,
         )
+
+    def bias(self, toys: int, *, seed: int = 0, masses: int = 15) -> BiasStudy:
+        """Injected signals and what is fitted, at masses spread over the scan.
+
+        The parent of the toys is the model's own polynomial, fitted to the simulation.
+        """
+        points, parents = self._without_nuisances(masses)
+        return bias_study(
+            points, parents, toys=toys, seed=seed, level=self.settings.confidence_level
+        )
+
+    def coverage(self, toys: int, *, seed: int = 0, masses: int = 8) -> Coverage:
+        """How often limits are above the truth; parents as for :meth:`bias`."""
+        points, parents = self._without_nuisances(masses)
+        return coverage(points, parents, toys=toys, seed=seed, level=self.settings.confidence_level)
+
+    def _without_nuisances(self, masses: int) -> tuple[list[Point], list[Any]]:
+        """Models that toys can be fitted with, and the background that they expect."""
+        spread = np.linspace(self.settings.low, self.settings.high, masses + 2)[1:-1]
+        built = scan_points(
+            self.background,
+            self.background,
+            self.model,
+            self.settings,
+            list(spread),
+            luminosity=self.run.luminosity,
+            systematics=Systematics(Nuisances(luminosity=0, efficiency=(), width=0)),
+        )
+        points = [point for point in built if isinstance(point, Point)]
+        fits = engine.compile([point.workspace for point in points], poi=POI)
+        return points, fits.fit(poi=np.zeros(len(points))).expected
 
     def toys(
         self,

@@ -23,7 +23,7 @@ def add_study(parser: argparse.ArgumentParser) -> None:
                         help=", ".join(_STUDIES))  # fmt: skip
     parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth mass only")
     parser.add_argument("--mass", type=float, default=3.0, help="of single-mass figures [GeV]")
-    parser.add_argument("--toys", type=int, default=1000, help="of the whole scan")
+    parser.add_argument("--toys", type=int, default=1000, help="of the whole scan, or of each cell")
     parser.add_argument("--threads", type=int, default=1, help="for toys")
     parser.add_argument("--seed", type=int, default=0, help="of toys")
     parser.add_argument("--length", type=float, default=30.0, help="of accepted decays [cm]")
@@ -247,6 +247,78 @@ def _coupling(study: Study, arguments: argparse.Namespace) -> list[str]:
     ]
 
 
+def _bias(study: Study, arguments: argparse.Namespace) -> list[str]:
+    import numpy as np
+
+    from alp_coffea.plots.studies import BIAS, pulls
+
+    found = study.bias(arguments.toys, seed=arguments.seed)
+    _write(
+        study,
+        "bias",
+        (
+            {"mass": mass, "injected": strength, "expected_limit": found.expected[i],
+             "fitted": found.fitted[i, j], "likelihood_mean": found.likelihood_mean[i, j],
+             "likelihood_width": found.likelihood_width[i, j],
+             "classical_mean": found.classical_mean[i, j],
+             "classical_width": found.classical_width[i, j],
+             "background_per_sigma": found.background_per_sigma[i], "failed": found.failed[i, j]}
+            for i, mass in enumerate(found.masses) for j, strength in enumerate(found.injected)
+        ),
+    )  # fmt: skip
+    _save(study, pulls(found, synthetic=_synthetic(study)), "bias")
+    used = found.background_per_sigma >= _GAUSSIAN
+    mean, width = found.likelihood_mean[used], found.likelihood_width[used]
+    off = np.abs(mean) > BIAS + 2 / np.sqrt(found.toys)
+    slope, offset = found.linearity
+    where = ", ".join(f"{mass:.2f}" for mass in found.masses[used][off.any(axis=1)])
+    return [
+        (
+            f"pulls of {mean.size} cells with {_GAUSSIAN} background events per width or more: "
+            f"mean {mean.mean():.3f} ({mean.min():.3f} to {mean.max():.3f}), "
+            f"width {width.mean():.3f} ({width.min():.3f} to {width.max():.3f})"
+        ),
+        f"cells beyond {BIAS:g} and two statistical errors: {off.sum()}"
+        + (f", at {where} GeV" if where else ""),
+        (
+            f"fitted against injected cross sections: slope {slope[used].min():.3f} to "
+            f"{slope[used].max():.3f}, without a signal {offset[used].min():.3f} to "
+            f"{offset[used].max():.3f} expected limits"
+        ),
+    ]
+
+
+#: Background events in a peak width below which pulls are not Gaussian.
+_GAUSSIAN: Final = 10
+
+
+def _coverage(study: Study, arguments: argparse.Namespace) -> list[str]:
+    import numpy as np
+
+    found = study.coverage(arguments.toys, seed=arguments.seed)
+    _write(
+        study,
+        "coverage",
+        (
+            {"mass": mass, "strength": strength, "cls": found.cls[i, j],
+             "cls_expectation": found.cls_expectation[i, j], "cl_sb": found.cl_sb[i, j],
+             "error": found.error[i, j], "failed": found.failed[i, j]}
+            for i, mass in enumerate(found.masses) for j, strength in enumerate(found.strengths)
+        ),
+    )  # fmt: skip
+    off = found.cls - found.cls_expectation
+    return [
+        (
+            f"CLs limits, coverage minus its closed form: {off.min():+.4f} to {off.max():+.4f}, "
+            f"statistical errors up to {found.error.max():.4f}"
+        ),
+        (
+            f"CL_s+b limits: {found.cl_sb.min():.4f} to {found.cl_sb.max():.4f}, mean "
+            f"{np.mean(found.cl_sb):.4f}"
+        ),
+    ]
+
+
 #: Significances whose up-crossings are counted: the lower more often, the higher nearer to what
 #: is extrapolated to.
 _LEVELS: Final = (0.5, 2.0)
@@ -313,5 +385,7 @@ _STUDIES: Final[dict[str, Callable[[Any, argparse.Namespace], list[str]]]] = {
     "impacts": _impacts,
     "signal": _signal,
     "coupling": _coupling,
+    "bias": _bias,
+    "coverage": _coverage,
     "global": _global,
 }

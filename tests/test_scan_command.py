@@ -177,12 +177,18 @@ def test_figures_and_report_once_more(folder: Path) -> None:
 @pytest.mark.slow
 def test_studies_write_tables_and_figures(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scan(folder, "--background-choices", "nominal", "--step", "6")
-    which = ["orders", "basis", "impacts", "signal", "coupling"]
-    assert main(["study", str(folder), *which]) == 0
+    which = ["orders", "basis", "impacts", "signal", "coupling", "bias", "coverage"]
+    assert main(["study", str(folder), *which, "--toys", "20"]) == 0
     written = {path.name for path in (folder / "studies").iterdir()}
     tables = {*which, "systematics", "correlations"}
     assert {f"{name}.csv" for name in tables} <= written
-    assert {"orders.png", "impacts.png", "correlations.png", "exclusion_plane.png"} <= written
+    assert {
+        "orders.png",
+        "impacts.png",
+        "correlations.png",
+        "exclusion_plane.png",
+        "bias.png",
+    } <= written
     for name in tables:
         lines = (folder / "studies" / f"{name}.csv").read_text("utf-8").splitlines()
         assert len(lines) > 1
