@@ -24,6 +24,7 @@ from alp_coffea.errors import AlpCoffeaError, ConfigurationError, suggest
 from alp_coffea.export_command import add_export, export_command
 from alp_coffea.file_commands import add_convert, add_inspect, convert_command, inspect_command
 from alp_coffea.optimise_command import add_optimise, optimise_command
+from alp_coffea.resolution_command import add_resolution, resolution_command
 from alp_coffea.scan_command import add_plot, add_scan, plot_command, scan_command
 from alp_coffea.study_command import add_study, study_command
 from alp_coffea.train_command import add_train, train_command
@@ -114,6 +115,9 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     add_scan(command("scan", scan_command, "Limits once more, from the histograms of a run."))
     add_study(command("study", study_command, "Is the model right? Tables and figures of a run."))
     add_train(command("train", train_command, "A classifier from the skim of a run."))
+    add_resolution(
+        command("resolution", resolution_command, "Photon resolution from muon pairs, from a run.")
+    )
     add_plot(command("plot", plot_command, "Figures and report once more, from a run."))
     return parser, commands
 

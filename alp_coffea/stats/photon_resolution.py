@@ -25,6 +25,11 @@ Array = NDArray[np.float64]
 
 #: A bin of p_recoil with fewer events is not fitted.
 MINIMUM_EVENTS = 200
+#: Differences E - p_recoil [GeV] that the selection keeps whatever the direction. It asks for
+#: m(mu mu gamma) between 9.8 and 10.8 GeV, and d(m^2)/dE = 2 (E - p.n) of the beams' E and p is
+#: 17 to 25 GeV for directions n in the barrel: beyond 0.19 GeV above, 2 sigma at 5 GeV, the mass
+#: begins to cut into the peak, and a fit would find it too narrow.
+FIT_RANGE = (-0.60, 0.19)
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,12 @@ class ResolutionFit:
 
 
 def unfold(
-    edges: ArrayLike, counts: ArrayLike, energy: float, smearing: ArrayLike | None = None
+    edges: ArrayLike,
+    counts: ArrayLike,
+    energy: float,
+    smearing: ArrayLike | None = None,
+    *,
+    limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> ResolutionFit:
     """Fit a Crystal Ball, convoluted with a smearing, to differences of energies.
 
@@ -62,6 +72,8 @@ def unfold(
     smearing
         Distribution of p_recoil - E_true in the same bins (n,), of any normalisation. None for no
         smearing: the fit of E - E_true itself, or what is found without unfolding.
+    limits
+        Bins inside are fitted.
 
     Raises
     ------
@@ -79,9 +91,11 @@ def unfold(
         raise PhysicsError("unfold: the bins must be uniform and symmetric around zero")
     if len(counts) % 2 == 0:
         raise PhysicsError("unfold: the number of bins must be odd, with zero in the middle one")
-    if counts.sum() < MINIMUM_EVENTS:
+    fitted = (edges[:-1] >= limits[0]) & (edges[1:] <= limits[1])
+    if counts[fitted].sum() < MINIMUM_EVENTS:
         raise InputError(
-            f"unfold: {counts.sum():.4g} events at {energy:g} GeV; {MINIMUM_EVENTS} are needed"
+            f"unfold: {counts[fitted].sum():.4g} events at {energy:g} GeV; {MINIMUM_EVENTS} are "
+            "needed"
         )
     kernel = None
     if smearing is not None:
@@ -97,8 +111,10 @@ def unfold(
         fractions = crystal_ball(edges, mu, sigma, alpha, n)
         if kernel is not None:
             fractions = np.convolve(fractions, kernel, mode="same")
-        return np.asarray(fractions / max(fractions.sum(), 1e-300))
+        inside = fractions[fitted]
+        return np.asarray(inside / max(inside.sum(), 1e-300))
 
+    edges_fitted, counts = edges[1:][fitted], counts[fitted]
     total, filled = counts.sum(), counts > 0
 
     def deviance(mu: float, sigma: float, alpha: float, n: float) -> float:
@@ -107,7 +123,7 @@ def unfold(
 
     centres = (edges[1:] + edges[:-1]) / 2
     cumulative = np.cumsum(counts) / total
-    low, centre, high = np.interp([0.1587, 0.5, 0.8413], cumulative, edges[1:])
+    low, centre, high = np.interp([0.1587, 0.5, 0.8413], cumulative, edges_fitted)
     spread = (high - low) / 2
     if kernel is not None:
         mean = float(kernel @ centres)
@@ -143,13 +159,17 @@ def unfold(
 
 
 def unfold_all(
-    data: hist.Hist, smearing: ArrayLike | None = None, energies: ArrayLike | None = None
+    data: hist.Hist,
+    smearing: ArrayLike | None = None,
+    energies: ArrayLike | None = None,
+    *,
+    limits: tuple[float, float] = FIT_RANGE,
 ) -> list[ResolutionFit]:
     """:func:`unfold` in every bin of p_recoil that has enough events.
 
-    ``data`` has the axes p_recoil and difference of ``processors/dimuon_photon.py``; ``smearing``
-    has the same shape. ``energies`` [GeV] is what the bins stand for, by default their centres.
-    Weighted events count as their effective number.
+    ``data`` has the axes p_recoil and difference of ``processors/dimuon_photon.py``, and is fitted
+    within ``limits`` [GeV]; ``smearing`` has the same shape. ``energies`` [GeV] is what the bins
+    stand for, by default their centres. Weighted events count as their effective number.
     """
     fits = []
     for k, energy in enumerate(np.asarray(data.axes[0].centers if energies is None else energies)):
@@ -158,9 +178,10 @@ def unfold_all(
             continue
         counts = values * values.sum() / variances.sum()
         template = None if smearing is None else np.asarray(smearing)[k]
-        if counts.sum() < MINIMUM_EVENTS or (template is not None and not template.sum() > 0):
+        # a little more, for what lies outside the range
+        if counts.sum() < 1.5 * MINIMUM_EVENTS or (template is not None and not template.sum() > 0):
             continue
-        fits.append(unfold(data.axes[1].edges, counts, float(energy), template))
+        fits.append(unfold(data.axes[1].edges, counts, float(energy), template, limits=limits))
     return fits
 
 
