@@ -82,8 +82,9 @@ def add_plot(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``alp-coffea plot``."""
     parser.add_argument("out", type=Path, metavar="OUT", help="output folder of a run")
     parser.add_argument(
-        "--published", action="append", default=[], type=Path, metavar="FILE",
-        help="limits of others to draw, mass [eV] and coupling [1/GeV] per line (repeatable)",
+        "--published", action="append", default=[], type=Path, metavar="PATH",
+        help="limits of others to draw: a file with mass [eV] and coupling [1/GeV] per line, or a "
+        "folder of them (repeatable)",
     )  # fmt: skip
     parser.add_argument("--workers", type=int, help="local processes (default: all cores)")
 

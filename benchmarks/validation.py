@@ -185,8 +185,8 @@ def against_published(run: Run, path: Path) -> dict[str, Any]:
 
     Beyond 8.8 GeV the published curve ends inside the median's window while couplings rise by 1.5
     over it, (1 - m^2/s)^(-3/2): the median of what is left belongs to a smaller mass. The second
-    ratio takes the median of cross sections, which do not rise, and turns the result into couplings
-    (a square root).
+    ratio shrinks windows on both sides where the curve ends, the third takes the median of cross
+    sections, which do not rise, and turns the result into couplings (a square root).
     """
     mass, coupling = published_limits(path)
     s = run.scan.sqrt_s**2
@@ -195,17 +195,24 @@ def against_published(run: Run, path: Path) -> dict[str, Any]:
         return g**2 * (1 - m**2 / s) ** 3
 
     published = in_cross_section(mass, coupling)
-    ratios, flat = [], []
+    ratios, flat, even = [], [], []
     for m, g in zip(run.scan["mass"], run.scan["g_exp"], strict=True):
         if 0.25 <= m <= 9.5:
             near = np.abs(mass / m - 1) <= 0.1
             ratios.append(g / np.median(coupling[near]))
             flat.append(np.sqrt(in_cross_section(m, g) / np.median(published[near])))
+            # as far up as down: no further than the curve goes
+            reach = min(0.1, mass.max() / m - 1, 1 - mass.min() / m)
+            even.append(g / np.median(coupling[np.abs(mass / m - 1) <= reach]))
     return {
         "points": len(ratios),
         **{
             f"{which} ratio ({name})": float(function(values))
-            for name, values in (("couplings", ratios), ("cross sections, as couplings", flat))
+            for name, values in (
+                ("couplings", ratios),
+                ("couplings, windows that end with the curve", even),
+                ("cross sections, as couplings", flat),
+            )
             for which, function in (
                 ("smallest", np.min),
                 ("median", np.median),

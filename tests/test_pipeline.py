@@ -13,11 +13,11 @@ import yaml
 
 import alp_coffea
 from alp_coffea.config import load_analysis
-from alp_coffea.errors import InputError
+from alp_coffea.errors import InputError, UnreadableFileError
 from alp_coffea.physics.theory import coupling_from_cross_section
 from alp_coffea.pipeline import Options, run_analysis
 from alp_coffea.results import Run, load
-from alp_coffea.stats.published import published_limits
+from alp_coffea.stats.published import published_curves, published_limits
 from alp_coffea.stats.scan import BANDS, COLUMNS, ScanResult, scan
 
 
@@ -199,3 +199,14 @@ def test_published_curve_is_read_and_its_mistakes_named(tmp_path: Path) -> None:
     path.write_text("2e8 1e-3\n2e8\n", "utf-8")
     with pytest.raises(InputError, match=r"curve.txt, line 2: expected 'mass"):
         published_limits(path)
+
+
+def test_published_limits_of_a_folder(tmp_path: Path) -> None:
+    for name in ("B", "A"):
+        (tmp_path / f"{name}.txt").write_text("# curve\n1e9 1e-3\n", "utf-8")
+    (tmp_path / "notes.md").write_text("not a curve", "utf-8")
+    names = [name for name, *_ in published_curves([tmp_path, tmp_path / "B.txt"])]
+    assert names == ["A", "B", "B"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UnreadableFileError, match=r"empty: no \*.txt files"):
+        published_curves([tmp_path / "empty"])

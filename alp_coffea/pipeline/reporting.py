@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from alp_coffea.figures import write_figures
 from alp_coffea.pipeline.job import Job
 from alp_coffea.report import write_report
-from alp_coffea.stats.published import published_limits
+from alp_coffea.stats.published import published_curves
 
 
 def report(job: Job) -> None:
     run = job.processed()
-    published = [
-        (Path(path).stem, *published_limits(path)) for path in job.analysis.published_limits
-    ]
+    published = published_curves(job.analysis.published_limits)
     figures = write_figures(
         job.out,
         job.analysis.scan,

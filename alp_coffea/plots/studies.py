@@ -66,7 +66,8 @@ def pulls(study: BiasStudy, *, synthetic: bool = True, label: str | None = None)
             figure.colorbar(mesh, ax=ax, label=name, extend="both", pad=0.02)
             ax.set_yticks(np.arange(len(study.injected)) + 0.5, [f"{x:g}" for x in study.injected])
             ax.set_ylabel("Injected / expected limit")
-            ax.tick_params(which="both", top=False, right=False)
+            # outside, where they do not cross the numbers
+            ax.tick_params(which="both", top=False, right=False, direction="out")
             ax.minorticks_off()
             if values.size <= _WRITTEN:
                 for row, column in np.argwhere(np.isfinite(values)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,21 @@ from numpy.typing import NDArray
 from alp_coffea.errors import UnreadableFileError
 
 Array = NDArray[np.float64]
+
+
+def published_curves(paths: Iterable[Path | str]) -> list[tuple[str, Array, Array]]:
+    """Name, mass [GeV] and coupling [1/GeV] of every curve in files and folders of them.
+
+    Of a folder all ``*.txt`` are read. Raises UnreadableFileError for a folder without any, or
+    naming the file and line.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        found = sorted(path.glob("*.txt")) if path.is_dir() else [path]
+        if not found:
+            raise UnreadableFileError(f"{path}: no *.txt files with limits in this folder")
+        files += found
+    return [(file.stem, *published_limits(file)) for file in files]
 
 
 def published_limits(path: Path | str) -> tuple[Array, Array]:

@@ -176,7 +176,8 @@ def scan(
         if progress is not None:
             progress((first + len(block)) * len(choices), len(masses) * len(choices))
     merged = tuple(fresh[mass] if mass in fresh else kept[mass] for mass in wanted)
-    return ScanResult(merged, model.sqrt_s, synthetic), models
+    meta = {} if background_size is None else {"spurious_noise": background_size**-0.5}
+    return ScanResult(merged, model.sqrt_s, synthetic, meta), models
 
 
 def _models(

@@ -236,10 +236,12 @@ class ScanResult:
         spurious = np.abs(self["spurious_z"])
         if np.isfinite(spurious).any():
             worst = int(np.nanargmax(spurious))
+            noise = self.meta.get("spurious_noise")
             lines.append(
                 f"  spurious signal above {SPURIOUS:g} standard errors at "
                 f"{np.count_nonzero(spurious > SPURIOUS)} masses, largest {spurious[worst]:.2f} at "
                 f"{self['mass'][worst]:.3f} GeV"
+                + (f" (noise of the simulation {noise:.2f})" if noise else "")
             )
         crossing = self.meta.get("expected_crossing")
         beside = f", expected limits cross at {crossing:.2f} GeV" if crossing else ""

@@ -20,8 +20,8 @@ WIDTH = np.array([[1.0, 1.1], [0.95, 1.0], [1.02, np.nan]])
 def study(toys: int = 400) -> BiasStudy:
     zeros = np.zeros(MEAN.shape)
     return BiasStudy(
-        MASSES, INJECTED, np.ones(3), MEAN, WIDTH, zeros, zeros + 1, np.ones(3), zeros.astype(int),
-        toys,
+        MASSES, INJECTED, np.ones(3), MEAN, WIDTH, zeros, zeros + 1, zeros, np.ones(3),
+        zeros.astype(int), toys,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +120,11 @@ def test_comparison_interpolates_the_other_scan() -> None:
 
 
 def test_health_in_text_and_html() -> None:
-    scan = result(gof_p=0.002, spurious_z=-0.8)
+    scan = replace(result(gof_p=0.002, spurious_z=-0.8), meta={"spurious_noise": 0.14})
     for text in (repr(scan), scan._repr_html_()):
         assert "goodness of fit: 100.0% of p below 0.01, smallest 0.002" in text
         assert "spurious signal above 0.5 standard errors at 7 masses, largest 0.80" in text
+        assert "(noise of the simulation 0.14)" in text
 
 
 def changing(spurious: float, at: float = 4.0) -> ScanResult:
