@@ -29,7 +29,6 @@ def losses(history: Sequence[Epoch], best: int, *, synthetic: bool = True) -> Fi
         ax.axvline(best, color=GREY, linestyle=":", label="Kept")
         ax.set_xlabel("Epoch")
         ax.set_ylabel("Binary cross entropy")
-        ax.set_yscale("log")
         ax.legend()
         annotate(ax, synthetic=synthetic)
     return figure

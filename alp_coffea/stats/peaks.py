@@ -31,6 +31,8 @@ SHAPES: Final[tuple[str, ...]] = get_args(Shape)
 TAIL_SIDE: Final[Mapping[str, int]] = {"diphoton": +1, "recoil": -1, "fit": +1}
 #: A peak with fewer truth-matched candidates is not fitted.
 MINIMUM_CANDIDATES: Final = 200
+#: Powers of tails that are fitted; a larger one is a Gaussian for all there is to see.
+POWERS: Final = (1.05, 60.0)
 #: Parameters that float in each shape, the main tail's first.
 _PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
     "crystal_ball": ("mu", "sigma", "alpha", "n"),
@@ -229,9 +231,9 @@ class Peak:
         limits = {
             "sigma": (0.1 * self.spread, 5 * self.spread),
             "alpha": (0.1, 6.0),
-            "n": (1.05, 60.0),
+            "n": POWERS,
             "alpha_2": (0.1, 6.0),
-            "n_2": (1.05, 60.0),
+            "n_2": POWERS,
             "ratio": (0.2, 5.0),
         }
         for name in names[1:]:

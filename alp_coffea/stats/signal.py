@@ -22,6 +22,7 @@ from alp_coffea.stats.combinatorial import (
 )
 from alp_coffea.stats.interpolation import Curve, Method
 from alp_coffea.stats.peaks import (
+    POWERS,
     TAIL_SIDE,
     Peak,
     PeakFit,
@@ -114,7 +115,10 @@ def _smooth_powers(fits: Sequence[PeakFit], name: str) -> Callable[[float], floa
         [max(error / power, 1e-3) for _, power, error in values],
     )
     low, high = values[0][0], values[-1][0]
-    return lambda mass: max(math.exp(float(curve(min(max(mass, low), high)))), 1.05)
+    smallest, largest = POWERS
+    return lambda mass: float(
+        np.clip(math.exp(float(curve(min(max(mass, low), high)))), smallest, largest)
+    )
 
 
 @dataclass(frozen=True)
