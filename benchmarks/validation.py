@@ -180,6 +180,46 @@ def injections(run: Run, settings: Scan) -> dict[str, Any]:
     }
 
 
+def yield_pulls(run: Run, settings: Scan, number: int = 150) -> dict[str, Any]:
+    """Pulls of the same signals in the one window that they belong to, for many more of them."""
+    background = run.scaled("mass", "background")
+    assert background is not None
+    grid, generator = run.scan["mass"], np.random.default_rng(77)
+    masses = generator.uniform(settings.low + 0.1, settings.high - 0.2, number)
+    sigma = 3 * np.interp(masses, grid, run.scan["sigma_exp"])
+    nearest = grid[np.argmin(np.abs(grid - masses[:, np.newaxis]), axis=1)]
+    spectra = Spectra.of(background)
+    points = scan_points(
+        spectra, spectra, run.signal_model, settings, nearest.tolist(), luminosity=run.luminosity,
+        systematics=STATISTICAL_ONLY,
+    )  # fmt: skip
+    good = [point for point in points if isinstance(point, Point)]
+    assert len(good) == number
+    data = np.zeros((1, number, max(len(point.window.edges) for point in good)))
+    for i, point in enumerate(good):
+        fresh = background.copy()
+        counts = np.random.default_rng([6, i]).poisson(np.maximum(background.values(), 0))
+        fresh.view().value, fresh.view().variance = counts, counts
+        signal = Injection(float(masses[i]), float(sigma[i]))
+        filled = inject(
+            fresh, run.signal_model, settings, [signal], luminosity=run.luminosity, seed=i
+        )
+        window = point.window
+        seen = window.counts(Spectra.of(filled)[window.definition, window.energy_set])
+        data[0, i, : len(seen)] = seen
+    strength = sigma / np.array([point.unit for point in good])
+    fits = engine.compile([point.workspace for point in good], poi=POI).fit_toys(data, poi=strength)
+    classical = (fits.poi[0] - strength) / fits.poi_error[0]
+    return {
+        "signals": number,
+        **{
+            f"{name} pulls: mean, width": [float(values.mean()), float(values.std(ddof=1))]
+            for name, values in (("likelihood", fits.z[0]), ("classical", classical))
+        },
+        "statistical error of the mean": number**-0.5,
+    }
+
+
 def against_published(run: Run, path: Path) -> dict[str, Any]:
     """Expected couplings over the running median of a published curve, +-10 % in mass.
 
@@ -344,6 +384,7 @@ def main() -> None:
             ).mass
         },
         "injected signals of three expected limits": lambda: injections(run, settings),
+        "injected signals, yields": lambda: yield_pulls(run, settings),
     }
     if arguments.published:
         published = arguments.published
