@@ -93,7 +93,12 @@ class Nuisances(Model):
 
 
 class Windows(Model):
-    """Windows per mass definition; the defaults are R0 tables 7.1 and 7.2, and R2 for the fit."""
+    """Windows per mass definition; the defaults are R0 tables 7.1 and 7.2.
+
+    For the fit they are those of R2, but below 0.5 GeV, where merging of clusters cuts the left of
+    a window off, the longer right side and the lower order of R0 table 7.1: that is worth 6 % of
+    the limits (docs/kinematic-fit.md).
+    """
 
     diphoton: Annotated[tuple[Window, ...], Field(min_length=1)] = (
         Window(above=0.0, order=2, left=20, right=30),
@@ -103,7 +108,8 @@ class Windows(Model):
         Window(above=0.0, order=5, left=25, right=25),
     )
     fit: Annotated[tuple[Window, ...], Field(min_length=1)] = (
-        Window(above=0.0, order=3, left=20, right=20),
+        Window(above=0.0, order=2, left=20, right=30),
+        Window(above=0.5, order=3, left=20, right=20),
     )
 
 
