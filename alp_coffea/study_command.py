@@ -269,7 +269,7 @@ def _bias(study: Study, arguments: argparse.Namespace) -> list[str]:
     _save(study, pulls(found, synthetic=_synthetic(study)), "bias")
     used = found.background_per_sigma >= _GAUSSIAN
     mean, width = found.likelihood_mean[used], found.likelihood_width[used]
-    off = np.abs(mean) > BIAS + 2 / np.sqrt(found.toys)
+    off = np.abs(mean) > BIAS + 2 * width / np.sqrt(found.toys)
     slope, offset = found.linearity
     where = ", ".join(f"{mass:.2f}" for mass in found.masses[used][off.any(axis=1)])
     return [

@@ -24,6 +24,7 @@ from alp_coffea import plots
 from alp_coffea.config import Nuisances, Scan
 from alp_coffea.errors import ModelError
 from alp_coffea.plots import model_checks
+from alp_coffea.plots.style import annotate
 from alp_coffea.results import Run
 from alp_coffea.run_studies import Study, toy_source
 from alp_coffea.stats import engine
@@ -71,7 +72,7 @@ def bias(run: Run, background: Spectra, figures: Path | None) -> dict[str, Any]:
     used = study.background_per_sigma >= 10
     mean, width = study.likelihood_mean, study.likelihood_width
     # the statistical errors of a mean and of a width of toys
-    biased = np.abs(mean) > 0.06 + 2 / np.sqrt(TOYS)
+    biased = np.abs(mean) > 0.06 + 2 * width / np.sqrt(TOYS)
     wide = np.abs(width - 1) > 0.05 + 2 / np.sqrt(2 * TOYS)
     slope, offset = study.linearity
     if figures is not None:
@@ -220,7 +221,7 @@ def yield_pulls(run: Run, settings: Scan, number: int = 150) -> dict[str, Any]:
     }
 
 
-def against_published(run: Run, path: Path) -> dict[str, Any]:
+def against_published(run: Run, path: Path, figures: Path | None) -> dict[str, Any]:
     """Expected couplings over the running median of a published curve, +-10 % in mass.
 
     Beyond 8.8 GeV the published curve ends inside the median's window while couplings rise by 1.5
@@ -244,6 +245,9 @@ def against_published(run: Run, path: Path) -> dict[str, Any]:
             # as far up as down: no further than the curve goes
             reach = min(0.1, mass.max() / m - 1, 1 - mass.min() / m)
             even.append(g / np.median(coupling[np.abs(mass / m - 1) <= reach]))
+    if figures is not None:
+        covered = (run.scan["mass"] >= 0.25) & (run.scan["mass"] <= 9.5)
+        _ratio_figure(run.scan["mass"][covered], ratios, even, figures)
     return {
         "points": len(ratios),
         **{
@@ -352,6 +356,22 @@ def _global_figure(toys: ToyScans, folder: Path) -> None:
     plots.save(figure, folder, "global")
 
 
+def _ratio_figure(mass: Any, ratios: list[float], even: list[float], folder: Path) -> None:
+    with plots.style():
+        figure, ax = plots.new_figure(6.6, 3.6)
+        ax.axhspan(0.75, 1.35, color="0.92", label="Aim")
+        ax.plot(mass, ratios, label=r"Running median over $\pm$10%")
+        ax.plot(mass, even, "--", label="Window as far up as down")
+        ax.axhline(1.0, color="0.5", linewidth=0.8)
+        ax.set_xlim(0.0, 10.0)
+        ax.set_ylim(0.6, 1.6)
+        ax.set_xlabel("$m_a$ [GeV]")
+        ax.set_ylabel("Expected / published $g_{a\\gamma\\gamma}$")
+        ax.legend(loc="upper left", ncols=3, fontsize="small")
+        annotate(ax, synthetic=True)
+        plots.save(figure, folder, "published_ratio")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
@@ -388,7 +408,9 @@ def main() -> None:
     }
     if arguments.published:
         published = arguments.published
-        parts["expected g over the published median"] = lambda: against_published(run, published)
+        parts["expected g over the published median"] = lambda: against_published(
+            run, published, arguments.figures
+        )
     if arguments.toys:
         parts["global significance"] = lambda: globally(run, arguments.toys, arguments.figures)
     if arguments.parts:
