@@ -214,7 +214,8 @@ class Peak:
 
         def fractions(*values: float) -> Array:
             inside = peak_fractions(self.edges, side, *values)
-            return np.asarray(inside / inside.sum())
+            # a step of the minimiser far outside leaves nothing: a deviance without end, not NaN
+            return np.asarray(inside / max(inside.sum(), 1e-300))
 
         def deviance(*values: float) -> float:
             expected = total * fractions(*values)
