@@ -51,9 +51,16 @@ def photon_triples(run: Run, kind: str) -> NDArray[np.float64] | None:
 
     Each sample is taken as it is, without weights. None where the run has no such sample.
 
-    Raises InputError if the run wrote no skim.
+    Raises InputError if the run wrote no skim, or corrected energies: they are compared with muon
+    pairs that are not.
     """
     folder = skim_folder(run)
+    options = run.manifest["configuration"]["analysis"]["options"]
+    if any(name.startswith("energy") for name in options.get("corrections") or {}):
+        raise InputError(
+            f"{run.folder}: photon energies of this run are corrected already; use one without "
+            "'energy_bias' and 'energy_smearing' under the option 'corrections'"
+        )
     columns = [f"{TRIPLE}{name}" for name in ("E", "theta", "phi")]
     samples = [row["name"] for row in run.samples.values() if row["kind"] == kind]
     parts = [read_skim(folder, name, columns) for name in samples]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from alp_coffea.errors import InputError
 from alp_coffea.events.corrections import Corrections
 from alp_coffea.physics.photon_covariance import EnergyResolution, PhotonCovariance
 from alp_coffea.results import Run
-from alp_coffea.run_resolution import dimuon_histograms
+from alp_coffea.run_resolution import dimuon_histograms, photon_triples
 from alp_coffea.stats.energy_calibration import (
     Calibration,
     bin_energies,
@@ -239,6 +240,17 @@ def test_photons_of_a_run_without_a_skim_are_refused(
 ) -> None:
     assert main(["resolution", str(pairs.folder), "--photons", str(pairs.folder)]) == 3
     assert "skim" in capsys.readouterr().err
+
+
+def test_corrected_energies_are_not_compared_with_uncorrected_muon_pairs(tmp_path: Path) -> None:
+    options = {
+        "skim": {"folder": str(tmp_path)},
+        "corrections": {"energy_bias": {"energy": [1.0], "value": [0.003]}},
+    }
+    manifest = {"configuration": {"analysis": {"options": options}}, "samples": []}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(InputError, match="corrected already; use one without 'energy_bias'"):
+        photon_triples(Run(tmp_path), "data")
 
 
 @pytest.mark.slow

@@ -47,6 +47,11 @@ class SignalTriples:
                 f"{self.theta.shape}, {self.phi.shape} must be ({n}, 3), as many as candidates"
             )
 
+    def first(self, number: int) -> SignalTriples:
+        """The first ``number`` of its events."""
+        columns = (self.energy, self.theta, self.phi, self.candidate)
+        return SignalTriples(self.mass, *(column[:number] for column in columns))
+
 
 @dataclass(frozen=True)
 class MassPulls:
