@@ -47,10 +47,9 @@ def by_mass(run: Run) -> None:
         if row["kind"] != "signal":
             continue
         flows = {flow: run.cutflow[name].steps(flow) for flow in run.cutflow[name].flows()}
-        generated = flows["reconstruction"][0].weighted
-        # weights have mean one only on average: the number generated is exact
-        generated = row["generated_events"]
-        born = row["cross_section"]["value"]
+        sigma = row["cross_section"]["value"]
+        # the number of events; their weights have a mean of one only on average
+        generated = row["covered_luminosity"] * sigma
         pair = run.histograms[f"{name}/dilepton_mass"]["reconstruction", :]
         light = pair[: complex(0, LIGHT) : sum].value / pair.sum().value
         fit, before = (half_width(run, name, d, "selection") for d in ("fit", "diphoton"))
@@ -63,7 +62,7 @@ def by_mass(run: Run) -> None:
             f" {1e3 * float(model.width(mass, 'fit', 'selection')):10.1f} {1e3 * fit:6.1f}"
             f" {1e3 * before:7.1f} {before / fit:5.2f} | "
             + " ".join(f"{share:.2%}" for share in shares)
-            + f"  sigma = {born:.4g} pb"
+            + f"  sigma = {sigma:.4g} pb"
         )
 
 
