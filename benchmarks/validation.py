@@ -1,7 +1,7 @@
 """Validate the scan of an output folder: bias, coverage, spurious signal, crossing, injections.
 
-    python benchmarks/validation.py out/demo [--published FILE] [--toys N] [--parts WORD ...]
-        [--json FILE] [--figures FOLDER]
+    python benchmarks/validation.py out/demo [--published FILE] [--toys N] [--pull-toys N]
+        [--coefficients free] [--parts WORD ...] [--json FILE] [--figures FOLDER]
 
 Numbers belong to simulated background; ``--published`` compares expected couplings with a curve
 in AxionLimits form (mass [eV], coupling [1/GeV]). ``--toys`` scans toys of whole events, for which
@@ -41,18 +41,19 @@ from alp_coffea.stats.workspace import POI, Point
 
 BIAS_MASSES = np.linspace(0.5, 9.5, 15)
 COVERAGE_MASSES = (0.3, 0.8, 2.0, 3.0, 4.5, 6.0, 7.5, 8.5)
-TOYS = 250
 COVERAGE_TOYS = 4000
 STATISTICAL_ONLY = Systematics(Nuisances(luminosity=0, efficiency=(), width=0))
 
 
-def models(run: Run, background: Spectra, masses: Any) -> tuple[list[Point], list[Any]]:
+def models(
+    run: Run, background: Spectra, masses: Any, settings: Scan
+) -> tuple[list[Point], list[Any]]:
     """Points without nuisances and the background-only fits to the simulation as parents."""
     points = scan_points(
         background,
         background,
         run.signal_model,
-        Scan(),
+        settings,
         list(masses),
         luminosity=run.luminosity,
         systematics=STATISTICAL_ONLY,
@@ -66,14 +67,16 @@ def models(run: Run, background: Spectra, masses: Any) -> tuple[list[Point], lis
     return good, fits.fit(poi=np.zeros(len(good))).expected
 
 
-def bias(run: Run, background: Spectra, figures: Path | None) -> dict[str, Any]:
-    points, parents = models(run, background, BIAS_MASSES)
-    study = bias_study(points, parents, toys=TOYS, seed=1)
+def bias(
+    run: Run, background: Spectra, settings: Scan, toys: int, figures: Path | None
+) -> dict[str, Any]:
+    points, parents = models(run, background, BIAS_MASSES, settings)
+    study = bias_study(points, parents, toys=toys, seed=1)
     used = study.background_per_sigma >= 10
     mean, width = study.likelihood_mean, study.likelihood_width
     # the statistical errors of a mean and of a width of toys
-    biased = np.abs(mean) > 0.06 + 2 * width / np.sqrt(TOYS)
-    wide = np.abs(width - 1) > 0.05 + 2 / np.sqrt(2 * TOYS)
+    biased = np.abs(mean) > 0.06 + 2 * width / np.sqrt(toys)
+    wide = np.abs(width - 1) > 0.05 + 2 / np.sqrt(2 * toys)
     slope, offset = study.linearity
     if figures is not None:
         plots.save(plots.pulls(study), figures, "pulls")
@@ -110,8 +113,8 @@ def bias(run: Run, background: Spectra, figures: Path | None) -> dict[str, Any]:
     }
 
 
-def uniform(run: Run, background: Spectra) -> dict[str, Any]:
-    points, parents = models(run, background, BIAS_MASSES)
+def uniform(run: Run, background: Spectra, settings: Scan) -> dict[str, Any]:
+    points, parents = models(run, background, BIAS_MASSES, settings)
     study = null_toys(points, parents, toys=1000, seed=3)
     return {
         "smallest KS p": float(study.ks_p.min()),
@@ -124,8 +127,8 @@ def uniform(run: Run, background: Spectra) -> dict[str, Any]:
     }
 
 
-def covered(run: Run, background: Spectra) -> dict[str, Any]:
-    points, parents = models(run, background, COVERAGE_MASSES)
+def covered(run: Run, background: Spectra, settings: Scan) -> dict[str, Any]:
+    points, parents = models(run, background, COVERAGE_MASSES, settings)
     study = coverage(points, parents, toys=COVERAGE_TOYS, seed=2)
     return {
         "strengths": study.strengths.tolist(),
@@ -377,6 +380,8 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--published", type=Path)
     parser.add_argument("--toys", type=int, default=0, help="of the whole scan")
+    parser.add_argument("--pull-toys", type=int, default=250, help="of each cell of pulls")
+    parser.add_argument("--coefficients", default="non_negative", help="or free")
     parser.add_argument("--parts", nargs="+", default=[], help="only parts whose name has a word")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--figures", type=Path, help="folder for figures")
@@ -385,14 +390,15 @@ def main() -> None:
     scaled = run.scaled("mass", "background")
     if scaled is None:
         raise SystemExit(f"{arguments.out} has no background sample")
-    background, settings = Spectra.of(scaled), Scan()
+    background = Spectra.of(scaled)
+    settings = Scan(background_coefficients=arguments.coefficients)
     spurious = run.scan["spurious_z"]
     parts = {
-        "bias (6 injections x 15 masses x 250 toys)": lambda: bias(
-            run, background, arguments.figures
+        f"bias (6 injections x 15 masses x {arguments.pull_toys} toys)": lambda: bias(
+            run, background, settings, arguments.pull_toys, arguments.figures
         ),
-        "uniform local p-values": lambda: uniform(run, background),
-        "coverage of 95 % limits": lambda: covered(run, background),
+        "uniform local p-values": lambda: uniform(run, background, settings),
+        "coverage of 95 % limits": lambda: covered(run, background, settings),
         "spurious signal": lambda: {
             "rms": float(np.nanstd(spurious)),
             "largest": float(np.nanmax(np.abs(spurious))),

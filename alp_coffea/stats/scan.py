@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import hist
 import numpy as np
@@ -176,7 +176,9 @@ def scan(
         if progress is not None:
             progress((first + len(block)) * len(choices), len(masses) * len(choices))
     merged = tuple(fresh[mass] if mass in fresh else kept[mass] for mass in wanted)
-    meta = {} if background_size is None else {"spurious_noise": background_size**-0.5}
+    meta: dict[str, Any] = {"spurious_nuisance": systematics.settings.spurious_signal}
+    if background_size is not None:
+        meta["spurious_noise"] = background_size**-0.5
     return ScanResult(merged, model.sqrt_s, synthetic, meta), models
 
 

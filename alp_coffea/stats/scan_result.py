@@ -191,6 +191,9 @@ class ScanResult:
         the wrong place.
         """
         lines = []
+        remedy = "move 'transition', or set 'nuisances: {spurious_signal: true}'"
+        if self.meta.get("spurious_nuisance"):
+            remedy = "it is a nuisance of the fit; moving 'transition' may exclude more"
         mass, spurious = self["mass"], self["spurious_z"]
         for transition in self.transitions:
             near = np.abs(mass / transition - 1) <= NEARBY
@@ -202,7 +205,7 @@ class ScanResult:
                     f"takes up to {spurious[worst]:+.2f} standard errors for a signal (at "
                     f"{mass[worst]:.3f} GeV, {self.rows[worst]['definition']}; above {SPURIOUS:g} "
                     f"at {np.count_nonzero(above)} of {np.count_nonzero(near)} masses nearby): "
-                    "move 'transition', or set 'nuisances: {spurious_signal: true}'"
+                    f"{remedy}"
                 )
         return lines
 

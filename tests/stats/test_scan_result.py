@@ -149,3 +149,6 @@ def test_spurious_signals_near_the_change_of_definitions_are_a_warning() -> None
     for text in (repr(scan), scan._repr_html_()):
         assert "warning: the definition changes" in text
         assert "definitions change at 5.000 GeV, expected limits cross at 5.43 GeV" in text
+    (known,) = replace(scan, meta={"spurious_nuisance": True}).warnings
+    assert "set 'nuisances" in warning
+    assert known.endswith("it is a nuisance of the fit; moving 'transition' may exclude more")
