@@ -132,6 +132,12 @@ def test_parts_of_another_scan_and_damaged_ones_are_not_used(tmp_path: Path) -> 
     ScanParts(tmp_path / "parts", "one").add([row], {"m_1.0000.json": {"data": np.arange(2)}})
     again = ScanParts(tmp_path / "parts", "one")
     assert again.rows == [row]
+    # a point that failed is tried again, which does not cost the part that it was in
+    again.add([row], {})
+    assert len(ScanParts(tmp_path / "parts", "one").rows) == 2
+    again.clear()
+    ScanParts(tmp_path / "parts", "one").add([row], {"m_1.0000.json": {"data": np.arange(2)}})
+    again = ScanParts(tmp_path / "parts", "one")
     assert json.loads(again.workspaces["m_1.0000.json"]) == {"data": [0, 1]}
     assert ScanParts(tmp_path / "parts", "one", fresh=True).rows == []
     ScanParts(tmp_path / "parts", "one").add([row], {})

@@ -33,19 +33,22 @@ class ScanParts:
         self.workspaces: dict[str, str] = {}
         if fresh:
             self.clear()
-        for path in sorted(folder.glob("*.json")):
+        self._number = 0
+        for path in sorted(folder.glob("part_*.json")):
             part = _read(path)
             if part.get("inputs") != inputs:
                 path.unlink()
                 continue
             self.rows += part["rows"]
             self.workspaces |= part["workspaces"]
+            self._number = int(path.stem.removeprefix("part_")) + 1
 
     def add(self, rows: Sequence[Row], workspaces: Mapping[str, dict[str, Any]]) -> None:
         """Keep points; what was added survives the end of this process."""
         texts = {name: json.dumps(content, default=_plain) for name, content in workspaces.items()}
         self._folder.mkdir(exist_ok=True)
-        path = self._folder / f"m_{rows[0]['mass']:.4f}.json"
+        path = self._folder / f"part_{self._number:05d}.json"
+        self._number += 1
         with atomic(path) as temporary:
             part = {"inputs": self._inputs, "rows": list(rows), "workspaces": texts}
             temporary.write_text(json.dumps(part), "utf-8")
