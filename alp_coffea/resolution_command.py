@@ -145,7 +145,7 @@ def _resolution(folder: Path, simulation: Calibration, data: Calibration | None)
     rows = []
     lines = []
     for kind, found in _kinds(simulation, data).items():
-        for method in ("plain", "unfolded", "true"):
+        for method in ("plain", "unfolded", "common", "true"):
             fits = getattr(found, method)
             rows += [{"kind": kind, "method": method, **asdict(fit)} for fit in fits]
         terms = found.function

@@ -94,11 +94,13 @@ def main() -> None:
         factors = {name: factor.value / true_factor for name, factor in found.factors.items()}
         errors = {name: factor.error / true_factor for name, factor in found.factors.items()}
         rows: dict[str, list[float]] = {"energy": [fit.energy for fit in true[:BINS]]}
+        plain = unfold_all(seen["resolution"], None, energies, limits=WHOLE)
         whole = unfold_all(seen["resolution"], found.smearing, energies, limits=WHOLE)
         for name, fits in (
             ("unfolded", found.unfolded),
             ("whole range", whole),
             ("no unfolding", found.plain),
+            ("no unfolding, whole range", plain),
             ("no radiation", found.without_isr(seen)),
             ("no radiation, whole range", found.without_isr(seen, limits=WHOLE)),
         ):

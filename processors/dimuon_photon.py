@@ -112,7 +112,9 @@ class DimuonPhoton(ProcessorABC):
         for name, passed in self.pair_cuts(muons[pair]).items():
             pure.cut(name, passed)
         left = pair[pure.mask]
-        histograms |= self.pulls(muons[left], weight[left], None if truth is None else truth[left])
+        of_pairs = None if truth is None else truth[left]
+        histograms |= self.pulls(muons[left], weight[left], of_pairs)
+        unknown = 0 if of_pairs is None else int(np.isnan(of_pairs).sum())
 
         muons, others, photon = muons[both], photons[both][:, 1:], photons[both][:, 0]
         recoil = self.recoil(muons)
@@ -123,17 +125,16 @@ class DimuonPhoton(ProcessorABC):
             selection.cut(name, ak.to_numpy(passed))
         selection.book_n_minus_1()
         left = selection.mask
-        histograms |= self.resolution(
-            muons[left],
-            photon[left],
-            weight[both[left]],
-            None if truth is None else truth[both[left]],
-        )
+        known = None
+        if truth is not None and "mcE" in photon.fields:
+            known = np.stack([truth[both[left]], ak.to_numpy(photon.mcE)[left]])
+            unknown += int(np.isnan(known).any(axis=0).sum())
+        histograms |= self.resolution(muons[left], photon[left], weight[both[left]], known)
         return {
             events.metadata["dataset"]: {
                 "histograms": histograms,
                 "cutflow": cutflow,
-                "counts": {"bad_photons": int(ak.sum(~possible))},
+                "counts": {"bad_photons": int(ak.sum(~possible)), "without_truth": unknown},
                 "selected": int(left.sum()),
             }
         }
@@ -153,6 +154,7 @@ class DimuonPhoton(ProcessorABC):
             mass1=MUON_MASS, mass2=MUON_MASS,
         )  # fmt: skip
         return {
+            "track_errors": with_errors(muons),
             "muon_cluster_energy": ((energy >= low) & (energy <= high)).all(axis=1),
             "muon_momentum": (p > MUON_P).all(axis=1),
             "mumu_mass": (pair2 >= TOTAL_MASS[0] ** 2) & (pair2 <= TOTAL_MASS[1] ** 2),
@@ -176,6 +178,7 @@ class DimuonPhoton(ProcessorABC):
         )  # fmt: skip
         mass = np.sqrt(pair2 + with_photon)
         return {
+            "track_errors": with_errors(muons),
             "photon_energy": photon.E > PHOTON_ENERGY,
             "no_other_photon": ak.all(others.E < OTHER_ENERGY, axis=1),
             "cluster_n_hits": photon.clusterNHits > CLUSTER_N_HITS,
@@ -216,29 +219,38 @@ class DimuonPhoton(ProcessorABC):
             pull_axis(),
             storage="weight",
         )
+        known = np.isfinite(truth)
         for axis, pull in pulls.items():
-            below.fill(component=axis, radiated=truth, pull=pull, weight=weight)
+            below.fill(
+                component=axis, radiated=truth[known], pull=pull[known], weight=weight[known]
+            )
         return {"recoil_pull": histogram, "recoil_pull_below": below}
 
     def resolution(
-        self, muons: ak.Array, photon: ak.Array, weight: np.ndarray, truth: np.ndarray | None
+        self, muons: ak.Array, photon: ak.Array, weight: np.ndarray, known: np.ndarray | None
     ) -> dict[str, hist.Hist]:
-        """E - p_recoil, its parts where they are known, and the error of p_recoil."""
+        """E - p_recoil, its parts, and the error of p_recoil.
+
+        ``known`` (2, n) are the true recoil and photon energy, NaN where there is none.
+        """
         recoil = self.recoil(muons)
         energy = ak.to_numpy(photon.E)
         differences = {"resolution": energy - recoil.p}
-        if truth is not None and "mcE" in photon.fields:
-            true_energy = ak.to_numpy(photon.mcE)
+        if known is not None:
+            true_recoil, true_energy = known
             differences |= {
                 "calorimeter": energy - true_energy,
                 "recoil": recoil.p - true_energy,
-                "radiation": truth - true_energy,
-                "tracking": recoil.p - truth,
+                "radiation": true_recoil - true_energy,
+                "tracking": recoil.p - true_recoil,
             }
         histograms = {}
         for name, difference in differences.items():
             histograms[name] = hist.Hist(momentum_axis(), difference_axis(), storage="weight")
-            histograms[name].fill(p_recoil=recoil.p, difference=difference, weight=weight)
+            there = np.isfinite(difference)
+            histograms[name].fill(
+                p_recoil=recoil.p[there], difference=difference[there], weight=weight[there]
+            )
         fine = hist.axis.Regular(500, 1.25, 6.25, name="p_recoil", label=P_RECOIL)
         histograms["p_recoil"] = hist.Hist(fine, storage="weight").fill(recoil.p, weight=weight)
 
@@ -272,6 +284,12 @@ class DimuonPhoton(ProcessorABC):
 def columns(muons: ak.Array, *names: str) -> list[np.ndarray]:
     """Columns of events with two muons each, (n, 2)."""
     return [ak.to_numpy(ak.flatten(muons[name])).reshape(-1, 2) for name in names]
+
+
+def with_errors(muons: ak.Array) -> np.ndarray:
+    """Whether the errors of both tracks of events are known, (n,)."""
+    errors = np.stack(columns(muons, "ptErr", "thetaErr", "phiErr"))
+    return np.asarray(((errors > 0) & np.isfinite(errors)).all(axis=(0, 2)))
 
 
 def true_recoil(events: ak.Array, beams: Beams) -> np.ndarray:

@@ -236,6 +236,40 @@ def test_pulls_and_errors_of_the_recoil_agree_with_a_plain_loop(control: Path) -
     assert np.abs(np.cumsum(ours.values() - theirs)).max() <= 30
 
 
+def test_unknown_errors_and_truth_are_cut_or_counted(control: Path, tmp_path: Path) -> None:
+    """No NaN reaches a histogram without being counted."""
+    with uproot.open(control / "mumug.root") as file:
+        arrays = file["events"].arrays()
+    number = np.arange(len(arrays))
+    changed = {
+        name: arrays[name] * np.where(number % every == 0, np.nan, 1.0)
+        for name, every in (("track_ptErr", 10), ("gamma_mcE", 7))
+    }
+    fields = {name: arrays[name] for name in arrays.fields} | changed
+    table = ak.to_arrow_table(ak.zip(fields, depth_limit=1), extensionarray=False)
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(table, tmp_path / "mumug.parquet")
+    catalogue = yaml.safe_load((control / "catalogue.yaml").read_text("utf-8"))
+    catalogue["samples"] = [catalogue["samples"][1] | {"files": ["mumug.parquet"]}]
+    (tmp_path / "catalogue.yaml").write_text(yaml.safe_dump(catalogue), "utf-8")
+    before = run(control, "dimuon_photon", "mumug")
+    after = run(tmp_path, "dimuon_photon", "mumug")
+    for flow in ("dimuon", "dimuon_photon"):
+        full = {step.cut: step.events for step in before["cutflow"].steps(flow)}
+        cut = {step.cut: step.events for step in after["cutflow"].steps(flow)}
+        assert full["track_errors"] == full["photon" if flow == "dimuon_photon" else "two_muons"]
+        assert cut["track_errors"] == pytest.approx(0.9 * full["track_errors"], rel=0.02)
+    selected = after["cutflow"].steps("dimuon_photon")[-1].events
+    assert before["counts"]["without_truth"] == 0
+    missing = after["counts"]["without_truth"]
+    assert missing == pytest.approx(selected / 7, rel=0.35)
+    histograms = after["histograms"]
+    assert histograms["resolution"].sum(flow=True).value == selected
+    assert histograms["calorimeter"].sum(flow=True).value == selected - missing
+    assert histograms["recoil_error"].sum(flow=True).value == selected
+
+
 def only(event: dict[str, Any], kept: int) -> dict[str, Any]:
     """The event with its good track of number ``kept`` as the only track."""
     index = [i for i, t in enumerate(objects(event, "track_")) if good(t)][kept]

@@ -50,8 +50,11 @@ class Calibration:
         Shares of p_recoil - E_true due to tracking, to radiation and together, (bins, n).
     plain, unfolded, true
         Fits of E - p_recoil without and with unfolding; of E - E_true, empty for data.
+    tail, common
+        Median tail of the unfolded bins, and fits with that one tail in all bins, as the
+        covariance file has it: their widths belong to it, and are twice as well known.
     function
-        Through the unfolded widths.
+        Through the widths of ``common``.
     """
 
     raw: Mapping[str, ScaleFactor]
@@ -63,6 +66,8 @@ class Calibration:
     plain: list[ResolutionFit]
     unfolded: list[ResolutionFit]
     true: list[ResolutionFit]
+    tail: Tail
+    common: list[ResolutionFit]
     function: EnergyResolution
 
     def without_isr(
@@ -135,6 +140,14 @@ def _calibrate(
         [np.convolve(a, b, mode="same") for a, b in zip(tracking, radiation, strict=True)]
     )
     unfolded = unfold_all(seen, smearing, energies)
+    good = [fit for fit in unfolded if fit.converged]
+    if not good:
+        raise InputError("no bin of p_recoil with a converged fit: more muon pairs are needed")
+    tail = Tail(
+        alpha=float(np.median([fit.alpha for fit in good])),
+        n=float(np.median([fit.n for fit in good])),
+    )
+    common = unfold_all(seen, smearing, energies, tail=(tail.alpha, tail.n))
     return Calibration(
         raw=raw,
         factors=factors,
@@ -145,7 +158,9 @@ def _calibrate(
         plain=unfold_all(seen, None, energies),
         unfolded=unfolded,
         true=[] if calorimeter is None else unfold_all(calorimeter, None, energies),
-        function=calorimeter_function(unfolded),
+        tail=tail,
+        common=common,
+        function=calorimeter_function(common),
     )
 
 
@@ -183,8 +198,8 @@ def energy_corrections(data: Calibration, simulation: Calibration) -> EnergyCorr
     """
     pairs = [
         (one, other)
-        for one in data.unfolded
-        for other in simulation.unfolded
+        for one in data.common
+        for other in simulation.common
         if abs(one.energy - other.energy) < 0.1 and one.converged and other.converged
     ]
     if not pairs:
@@ -208,16 +223,13 @@ def photon_covariance(
 ) -> PhotonCovariance:
     """The covariance ``base`` with the measured energies and angles times ``angle``.
 
-    The energy tail is the median of the bins' Crystal Balls. Muon pairs see the barrel: other
+    Muon pairs see the barrel: other
     regions of ``base`` get the same energy resolution.
     """
-    good = [fit for fit in calibration.unfolded if fit.converged]
-    tail = Tail(
-        alpha=float(np.median([fit.alpha for fit in good])),
-        n=float(np.median([fit.n for fit in good])),
-    )
     scaled = base.scaled(theta=angle, phi=angle)
     regions = tuple(
         region.model_copy(update={"energy": calibration.function}) for region in scaled.regions
     )
-    return scaled.model_copy(update={"regions": regions, "energy_tail": tail, "source": source})
+    return scaled.model_copy(
+        update={"regions": regions, "energy_tail": calibration.tail, "source": source}
+    )

@@ -58,6 +58,7 @@ def unfold(
     smearing: ArrayLike | None = None,
     *,
     limits: tuple[float, float] = (-math.inf, math.inf),
+    tail: tuple[float, float] | None = None,
 ) -> ResolutionFit:
     """Fit a Crystal Ball, convoluted with a smearing, to differences of energies.
 
@@ -74,6 +75,8 @@ def unfold(
         smearing: the fit of E - E_true itself, or what is found without unfolding.
     limits
         Bins inside are fitted.
+    tail
+        (alpha, n) where they are known; they float otherwise.
 
     Raises
     ------
@@ -137,6 +140,9 @@ def unfold(
     minuit.limits["sigma"] = (0.1 * spread, 5 * spread)
     minuit.limits["alpha"] = (0.2, 5.0)
     minuit.limits["n"] = (1.05, 60.0)
+    if tail is not None:
+        minuit.values["alpha"], minuit.values["n"] = tail
+        minuit.fixed["alpha"] = minuit.fixed["n"] = True
     minuit.migrad(ncall=5000)
     if not minuit.valid:
         minuit.simplex().migrad(ncall=5000)
@@ -153,7 +159,7 @@ def unfold(
         alpha=value["alpha"],
         n=value["n"],
         chi2=chi2,
-        ndf=max(int(large.sum()) - 5, 1),
+        ndf=max(int(large.sum()) - (5 if tail is None else 3), 1),
         converged=bool(minuit.valid),
     )
 
@@ -164,6 +170,7 @@ def unfold_all(
     energies: ArrayLike | None = None,
     *,
     limits: tuple[float, float] = FIT_RANGE,
+    tail: tuple[float, float] | None = None,
 ) -> list[ResolutionFit]:
     """:func:`unfold` in every bin of p_recoil that has enough events.
 
@@ -181,14 +188,22 @@ def unfold_all(
         # a little more, for what lies outside the range
         if counts.sum() < 1.5 * MINIMUM_EVENTS or (template is not None and not template.sum() > 0):
             continue
-        fits.append(unfold(data.axes[1].edges, counts, float(energy), template, limits=limits))
+        fits.append(
+            unfold(data.axes[1].edges, counts, float(energy), template, limits=limits, tail=tail)
+        )
     return fits
+
+
+#: Improvement of chi^2 from which on the noise term is kept: two standard deviations.
+NOISE_CHI2 = 4.0
 
 
 def calorimeter_function(fits: Sequence[ResolutionFit]) -> EnergyResolution:
     """sigma/E = A/sqrt(E) (+) B (+) C/E through the widths, terms not negative (R0 sec. 8.3).
 
-    Least squares in sigma^2, which is linear in the squares of the terms.
+    Least squares in sigma^2, which is linear in the squares of the terms. C is zero unless it
+    improves chi^2 by more than 4: above 1 GeV it is small, and where it is not seen its
+    fluctuations, upwards only, would decide what the function says below the lowest bin.
 
     Raises InputError for fewer than three converged fits.
     """
@@ -200,8 +215,11 @@ def calorimeter_function(fits: Sequence[ResolutionFit]) -> EnergyResolution:
     energy = np.array([fit.energy for fit in good])
     sigma = np.array([fit.sigma for fit in good])
     weight = 1 / (2 * sigma * np.array([fit.sigma_error for fit in good]))
-    terms = np.stack([energy, energy**2, np.ones_like(energy)], axis=1)
-    squares, _ = nnls(terms * weight[:, None], sigma**2 * weight)
+    terms = np.stack([energy, energy**2, np.ones_like(energy)], axis=1) * weight[:, None]
+    squares, norm = nnls(terms, sigma**2 * weight)
+    simple, simple_norm = nnls(terms[:, :2], sigma**2 * weight)
+    if simple_norm**2 - norm**2 <= NOISE_CHI2:
+        squares = np.append(simple, 0.0)
     stochastic, constant, noise = np.sqrt(squares)
     return EnergyResolution(
         stochastic=float(stochastic), constant=float(constant), noise=float(noise)

@@ -95,8 +95,8 @@ def test_every_bin_with_events_is_fitted():
     ]
 
 
-def fit_at(energy, sigma, converged=True):
-    return ResolutionFit(energy, 0.0, 0.001, sigma, 0.01 * sigma, 1.2, 6.0, 1.0, 1, converged)
+def fit_at(energy, sigma, converged=True, error=1e-4):
+    return ResolutionFit(energy, 0.0, 0.001, sigma, error * sigma, 1.2, 6.0, 1.0, 1, converged)
 
 
 def test_calorimeter_function_is_exact_on_its_own_curve():
@@ -109,6 +109,42 @@ def test_calorimeter_function_is_exact_on_its_own_curve():
     # terms that would be negative are zero
     steep = [fit_at(e, 0.01 * e**1.5) for e in energies]
     assert calorimeter_function(steep).noise == 0.0
+
+
+def test_noise_that_is_not_seen_is_left_out():
+    true = EnergyResolution(stochastic=0.02, constant=0.016, noise=0.003)
+    energies = np.arange(1.5, 6.1, 0.5)
+    exact = [fit_at(e, float(true.sigma(e)), error=0.02) for e in energies]
+    found = calorimeter_function(exact)
+    assert found.noise == 0.0
+    # nor missed: the other terms take its place
+    below = np.array([1.0, 1.5, 3.0, 6.0])
+    assert found.sigma(below) == pytest.approx(true.sigma(below), rel=0.01)
+    noisy = EnergyResolution(stochastic=0.02, constant=0.016, noise=0.04)
+    seen = [fit_at(e, float(noisy.sigma(e)), error=0.02) for e in energies]
+    assert calorimeter_function(seen).noise == pytest.approx(0.04, rel=1e-4)
+    # with fluctuations, what the function says at 1 GeV has no bias
+    rng = np.random.default_rng(5)
+    at_one = [
+        float(
+            calorimeter_function(
+                [fit_at(f.energy, f.sigma * (1 + 0.02 * rng.standard_normal()), error=0.02)
+                 for f in exact]
+            ).sigma(1.0)
+        )
+        / float(true.sigma(1.0))
+        for _ in range(200)
+    ]  # fmt: skip
+    assert np.mean(at_one) == pytest.approx(1.0, abs=0.012)
+
+
+def test_a_known_tail_is_kept_and_tells_the_width_better():
+    rng = np.random.default_rng(6)
+    seen = binned(crystal_balls(rng, 40_000, 0.05))
+    free, fixed = unfold(EDGES, seen, 2.0), unfold(EDGES, seen, 2.0, tail=(1.2, 6.0))
+    assert (fixed.alpha, fixed.n) == (1.2, 6.0)
+    assert fixed.sigma == pytest.approx(0.05, abs=4 * fixed.sigma_error)
+    assert fixed.sigma_error < 0.8 * free.sigma_error
 
 
 def test_what_cannot_be_fitted_is_refused():
