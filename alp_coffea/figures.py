@@ -92,8 +92,10 @@ def _figures(
     if (run.folder / "signal_model.json").exists():
         model = run.signal_model
         yield "signal_interpolation", lambda: plots.interpolation(model)
-        yield "efficiency", lambda: plots.efficiency(model, switch=settings.energy_set_switch)
-        yield "resolution", lambda: plots.resolution(model, transition=settings.transition)
+        switch = settings.energy_set_switch if len(settings.energy_sets) > 1 else None
+        yield "efficiency", lambda: plots.efficiency(model, switch=switch)
+        if len(settings.definitions) > 1:
+            yield "resolution", lambda: plots.resolution(model, transition=settings.transition)
         yield from _peaks(run, settings)
     yield from _spectra(run)
 

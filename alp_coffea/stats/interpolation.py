@@ -20,6 +20,13 @@ FEWEST: Final = 6
 #: Largest order that the cross-validation of a Chebyshev series tries (R1 fig. 8.4 uses 8).
 HIGHEST_ORDER: Final = 10
 _REPLICAS: Final = 100
+#: Coordinates that the cross-validation of a Chebyshev series tries, from log mass: log m resolves
+#: light masses, m the steep end of phase space.
+COORDINATES: Final[tuple[Callable[[Array], Array], ...]] = (
+    lambda x: x,
+    lambda x: np.exp(x / 2),
+    np.exp,
+)
 
 
 class Curve:
@@ -34,7 +41,8 @@ class Curve:
     method
         ``spline``: a cubic smoothing spline in log mass whose smoothness is chosen by generalised
         cross-validation (Woltring 1986), weighted by the errors. ``chebyshev``: a weighted
-        Chebyshev series in log mass whose order is chosen by leave-one-out cross-validation.
+        Chebyshev series in log m, sqrt(m) or m, which and of what order is chosen by leave-one-out
+        cross-validation.
         Fewer than six points, or points without errors, are joined monotonically instead.
 
     Raises ModelError for fewer than two masses, and when called beyond them.
@@ -68,7 +76,9 @@ class Curve:
             return joined
         weight = 1 / self._error
         if self._method == "chebyshev":
-            return cross_validated_series(self._x, values, weight)
+            found = [(*_best_order(to(self._x), values, weight), to) for to in COORDINATES]
+            series, _, coordinate = min(found, key=lambda candidate: candidate[1])
+            return lambda x: np.asarray(series(coordinate(x)))
         smooth: Callable[[Array], Array] = make_smoothing_spline(self._x, values, w=weight**2)
         return smooth
 
@@ -111,6 +121,11 @@ def cross_validated_series(x: Array, y: Array, weight: Array) -> np.polynomial.C
     ``weight`` is one over the error. The prediction of each point by the others is the residual
     over one minus its leverage, for any linear fit.
     """
+    return _best_order(x, y, weight)[0]
+
+
+def _best_order(x: Array, y: Array, weight: Array) -> tuple[np.polynomial.Chebyshev, float]:
+    """The series, and its leave-one-out error."""
     domain = [float(x[0]), float(x[-1])]
     scaled = 2 * (x - domain[0]) / (domain[1] - domain[0]) - 1
     best, lowest = np.zeros(1), np.inf
@@ -122,4 +137,4 @@ def cross_validated_series(x: Array, y: Array, weight: Array) -> np.polynomial.C
         error = float(np.sum((residual / np.maximum(1 - leverage, 1e-9)) ** 2))
         if error < lowest:
             best, lowest = np.linalg.solve(r, q.T @ (weight * y)), error
-    return np.polynomial.Chebyshev(best, domain=domain)
+    return np.polynomial.Chebyshev(best, domain=domain), lowest

@@ -62,6 +62,18 @@ def test_leave_one_out_error_is_that_of_real_omissions() -> None:
     assert chosen == int(np.argmin([omitted(order) for order in range(10)]))
 
 
+def test_a_steep_end_of_phase_space_is_followed() -> None:
+    """Like the efficiency of a search with leptons: no low order in log m has such an end."""
+
+    def efficiency(mass: np.ndarray) -> np.ndarray:
+        return (0.1 + 0.2 * mass) * (1 - (mass / 10.5) ** 12)
+
+    error = 0.01 * efficiency(MASS)
+    noisy = efficiency(MASS) + np.random.default_rng(3).normal(0, error)
+    curve = Curve("efficiency", MASS, noisy, error, "chebyshev")
+    assert np.abs(curve(BETWEEN) / efficiency(BETWEEN) - 1).max() < 0.03
+
+
 def test_few_points_are_joined() -> None:
     curve = Curve("f", [1.0, 2.0, 4.0], [1.0, 3.0, 2.0], [0.1, 0.1, 0.1])
     assert not curve.smoothed
