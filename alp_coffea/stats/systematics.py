@@ -118,9 +118,10 @@ def measure(settings: Nuisances, variations: Iterable[tuple[float, hist.Hist]]) 
     efficiency: dict[tuple[str, str], Effect] = {}
     width: dict[tuple[str, str], Effect] = {}
     for energy_set in samples[0][1].axes["energy_set"]:
+        yields = [_yields(histogram, energy_set) for _, histogram in samples]
         for source in sources:
             cases = [n for n in names if n.rsplit("_", 1)[0] == source]
-            sizes = np.array([_yield_change(h, cases, energy_set) for _, h in samples])
+            sizes = np.array([_yield_change(of_sample, cases) for of_sample in yields])
             efficiency[source, energy_set] = Effect(masses, sizes)
         if RESOLUTION in sources:
             for definition in samples[0][1].axes["definition"]:
@@ -129,17 +130,20 @@ def measure(settings: Nuisances, variations: Iterable[tuple[float, hist.Hist]]) 
     return Systematics(settings, efficiency, width)
 
 
-def _yield_change(histogram: hist.Hist, cases: list[str], energy_set: str) -> float:
+def _yields(histogram: hist.Hist, energy_set: str) -> dict[str, float]:
+    """True candidates of a sample by variation."""
+    chosen = histogram[{"energy_set": energy_set, "definition": 0}]
+    # one row more than variations: the overflow of their axis
+    sums = chosen.values(flow=True).sum(axis=1)
+    return dict(zip(chosen.axes["variation"], sums.tolist(), strict=False))
+
+
+def _yield_change(yields: Mapping[str, float], cases: list[str]) -> float:
     """Mean absolute relative change of the number of true candidates; 0 without candidates."""
-
-    def candidates(case: str) -> float:
-        chosen = histogram[{"variation": case, "energy_set": energy_set, "definition": 0}]
-        return float(chosen.sum(flow=True).value)
-
-    nominal = candidates("nominal")
+    nominal = yields["nominal"]
     if nominal <= 0:
         return 0.0
-    return float(np.mean([abs(candidates(case) / nominal - 1) for case in cases]))
+    return float(np.mean([abs(yields[case] / nominal - 1) for case in cases]))
 
 
 def _width_change(histogram: hist.Hist, definition: str, energy_set: str) -> float:
