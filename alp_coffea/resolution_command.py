@@ -26,7 +26,7 @@ _STEPS: Final = 5
 #: Three-photon events that tell the angles to half a per cent, and signal events per mass of the
 #: scan of factors: more take longer, not further.
 _MOST_TRIPLES: Final = 50_000
-_MOST_SIGNALS: Final = 2_000
+_MOST_SIGNALS: Final = 5_000
 
 
 def add_resolution(parser: argparse.ArgumentParser) -> None:
