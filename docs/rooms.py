@@ -23,7 +23,7 @@ PURPOSE = {
     "export_command": "HEPData, ROOT",
     "optimise_command": "cuts",
     "scan_command": "limits again",
-    "resolution_command": "photon resolution",
+    "resolution_command": "photons",
     "study_command": "is it right?",
     "train_command": "classifiers",
     "run_resolution": "photons of finished runs",
