@@ -148,6 +148,21 @@ def test_parts_of_another_scan_and_damaged_ones_are_not_used(tmp_path: Path) -> 
     assert ScanParts(tmp_path / "parts", "one").rows == []
 
 
+def test_spurious_signals_as_a_nuisance_weaken_limits_of_a_run(folder: Path) -> None:
+    settings = {"background_choices": "nominal"}
+    plain = run_again(folder, ["scan"], scan=settings).scan
+    nuisances = {"spurious_signal": True}
+    run = run_again(folder, ["scan"], scan={**settings, "nuisances": nuisances})
+    growth = np.sqrt(1 + plain["spurious_z"] ** 2)
+    assert growth.max() > 1.1
+    np.testing.assert_allclose(run.scan["sigma_exp"] / plain["sigma_exp"], growth, rtol=0.06)
+    np.testing.assert_array_equal(run.scan["spurious_z"], plain["spurious_z"])
+    names = [s["name"] for s in run.workspace(3.0)["channels"][0]["samples"]]
+    assert names[-1] == "spurious_signal"
+    fit = run.window_fit(3.0)
+    assert abs(fit.signal.sum() + fit.background.sum() - fit.data.sum()) < 0.05 * fit.data.sum()
+
+
 def test_mistakes_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert scan(folder, "--background-choices", "discret") == 2
     assert "scan.background_choices: Input should be 'nominal'" in capsys.readouterr().err
