@@ -291,13 +291,16 @@ def test_training_from_a_run_and_using_what_it_made(
     }
 
 
-def test_a_run_without_a_skim_cannot_be_learned_from(small_input: Path, tmp_path: Path) -> None:
+def test_a_run_without_a_skim_cannot_be_learned_from(
+    run: Path, folder: Path, tmp_path: Path
+) -> None:
     from alp_coffea.pipeline import Options, run_analysis
     from alp_coffea.results import load
     from alp_coffea.train_command import _skim
 
-    run_analysis(
-        small_input / "analysis.yaml", tmp_path, stages=["process"], options=Options(limit_files=1)
-    )
+    analysis = yaml.safe_load((folder / "training.yaml").read_text("utf-8")) | {"options": {}}
+    (folder / "plain.yaml").write_text(yaml.safe_dump(analysis), "utf-8")
+    options = Options(limit_chunks=1, chunksize=100, executor="iterative")
+    run_analysis(folder / "plain.yaml", tmp_path, stages=["process"], options=options)
     with pytest.raises(ConfigurationError, match="wrote no skim"):
         _skim(load(tmp_path), None)
