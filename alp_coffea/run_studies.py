@@ -224,7 +224,7 @@ def toy_source(run: Run, background: Spectra) -> tuple[ToySource, float]:
             "processor option 'skim: {folder: FOLDER, selection: final}' first"
         )
     folder = Path(settings["folder"]).expanduser()
-    masses: dict[str, list[Any]] = {"diphoton": [], "recoil": []}
+    masses: dict[str, list[Any]] = {name: [] for name in background.definitions}
     least, weights = [], []
     for sample in run.samples.values():
         if sample["kind"] != "background" or not sample["scale"]:

@@ -19,6 +19,7 @@ from alp_coffea.pipeline import run_analysis
 from alp_coffea.pipeline.reopening import run_again
 from alp_coffea.pipeline.scan_parts import ScanParts
 from alp_coffea.results import load
+from alp_coffea.run_studies import Study, toy_source
 from alp_coffea.stats import scan as scan_module
 
 FILES = ("manifest.json", "histograms.zip", "cutflow.json", "cutflow.csv", "signal_model.json")
@@ -217,3 +218,25 @@ def test_studies_write_tables_and_figures(folder: Path, capsys: pytest.CaptureFi
     # toys need the masses of single events
     assert main(["study", str(folder), "global"]) == 3
     assert "processor option 'skim" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_toys_of_the_skim_are_those_of_the_run(small_input: Path, tmp_path: Path) -> None:
+    analysis = yaml.safe_load((small_input / "analysis.yaml").read_text("utf-8"))
+    analysis["options"] = {"skim": {"folder": str(tmp_path / "skim"), "selection": "final"}}
+    path = small_input / "skim.yaml"
+    path.write_text(yaml.safe_dump(analysis), "utf-8")
+    out = tmp_path / "out"
+    run_analysis(path, out, stages=["process", "model", "scan"])
+    study = Study.of(load(out))
+    source, mean = toy_source(study.run, study.background)
+    spectra = source.spectra()
+    for definition in study.background.definitions:
+        for energy_set in ("low_mass", "high_mass"):
+            key = (definition, energy_set)
+            np.testing.assert_allclose(spectra[key], study.background[key], rtol=1e-9, atol=1e-9)
+    assert 3 * mean == pytest.approx(study.background["diphoton", "high_mass"].sum(), rel=1e-9)
+    assert main(["study", str(out), "global", "--toys", "30"]) == 0
+    lines = (out / "studies" / "global.csv").read_text("utf-8").splitlines()
+    assert lines[0].startswith("z,p_toys")
+    assert (out / "studies" / "global.png").exists()

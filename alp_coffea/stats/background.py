@@ -87,6 +87,11 @@ class Spectra:
         }
         return cls(summed.axes["mass"].edges, contents)
 
+    @property
+    def definitions(self) -> tuple[str, ...]:
+        """Mass definitions, each once."""
+        return tuple(dict.fromkeys(definition for definition, _ in self._contents))
+
     def __getitem__(self, key: tuple[str, str]) -> Array:
         if key not in self._contents:
             known = ", ".join(f"{d}/{e}" for d, e in self._contents)
