@@ -91,14 +91,14 @@ def limits(run: Run, strahlung: Path | None, figure: Path | None) -> None:
         )
     if figure is None:
         return
-    curves = [(f"This, {TARGET / 1e3:g} fb$^{{-1}}$", scan["mass"][good], scaled[good])]
+    curves = [(f"Scaled to {TARGET / 1e3:g} fb$^{{-1}}$", scan["mass"][good], scaled[good])]
     if strahlung is not None:
         other = alp_coffea.load(strahlung)
         fine = np.isfinite(other.scan["g_exp"])
         coupling = theory.scale_coupling_limit(
             other.scan["g_exp"], luminosity_from=other.luminosity, luminosity_to=TARGET
         )
-        label = rf"$\gamma a$, {TARGET / 1e3:g} fb$^{{-1}}$"
+        label = rf"$\gamma a$, scaled to {TARGET / 1e3:g} fb$^{{-1}}$"
         curves.append((label, other.scan["mass"][fine], coupling[fine]))
     plots.save(plots.limits(scan, "g", published=curves), figure.parent, figure.name)
 
