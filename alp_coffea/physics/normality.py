@@ -49,8 +49,13 @@ class SignalTriples:
 
     def first(self, number: int) -> SignalTriples:
         """The first ``number`` of its events."""
-        columns = (self.energy, self.theta, self.phi, self.candidate)
-        return SignalTriples(self.mass, *(column[:number] for column in columns))
+        return SignalTriples(
+            self.mass,
+            self.energy[:number],
+            self.theta[:number],
+            self.phi[:number],
+            self.candidate[:number],
+        )
 
 
 @dataclass(frozen=True)
