@@ -97,22 +97,17 @@ class Fusion(ProcessorABC):
         before the cuts on the classifier and on the low-energy photon, for training.
     """
 
-    uses = tuple(
-        f"Photon.{name}" for name in ("E", "theta", "phi", "clusterTiming", "clusterErrorTiming",
-                                      "minC2TDist", "beamBackgroundSuppression")
-    ) + tuple(
-        f"Track.{name}" for name in ("charge", "p", "pt", "theta", "phi", "ptErr", "thetaErr",
-                                     "phiErr", "dr", "dz", "d0", "z0", "nCDCHits", "electronID",
-                                     "clusterE", "clusterTiming", "clusterTrackMatch",
-                                     "helixExtTheta", "helixExtPhi")
+    uses = (
+        "Photon.E", "Photon.theta", "Photon.phi", "Photon.clusterTiming",
+        "Photon.clusterErrorTiming", "Photon.minC2TDist", "Photon.beamBackgroundSuppression",
+        "Track.charge", "Track.p", "Track.pt", "Track.theta", "Track.phi", "Track.ptErr",
+        "Track.thetaErr", "Track.phiErr", "Track.dr", "Track.dz", "Track.d0", "Track.z0",
+        "Track.nCDCHits", "Track.electronID", "Track.clusterE", "Track.clusterTiming",
+        "Track.clusterTrackMatch", "Track.helixExtTheta", "Track.helixExtPhi",
     )  # fmt: skip
     uses_truth = (
-        "Truth.PDG",
-        "Truth.theta",
-        "Photon.genMotherPDG",
-        "Photon.isSignal",
-        "Track.mcPDG",
-    )
+        "Photon.genMotherPDG", "Photon.isSignal", "Track.mcPDG", "Truth.PDG", "Truth.theta",
+    )  # fmt: skip
     features = FEATURES
 
     def __init__(
