@@ -293,7 +293,11 @@ def _figures(
     from alp_coffea.stats.recoil_scale import below_recoil
 
     synthetic = bool(run.manifest["synthetic"])
-    names = {"simulation": "Simulation", "data": "Pseudo-data" if synthetic else "Data"}
+    # synthetic figures say that they are simulation
+    names = {
+        "simulation": None if synthetic else "Simulation",
+        "data": "Pseudo-data" if synthetic else "Data",
+    }
     kinds = _kinds(simulation, data)
     histograms: dict[str, Mapping[str, Any]] = {"simulation": simulated, "data": measured}
     drawn: dict[str, Any] = {

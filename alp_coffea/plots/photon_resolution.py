@@ -241,6 +241,7 @@ def unfolding(
             ax.plot(found.centres, peak * smeared, color=ORANGE, lw=1, ls="--",
                     label="Smearing, scaled")  # fmt: skip
             ax.set_xlim(-1.5 * reach, reach)
+            ax.locator_params(axis="x", nbins=5)
             ax.set_ylim(0, 1.3 * peak)
             ax.set_xlabel("Energy difference [GeV]")
             ax.set_title(
