@@ -69,6 +69,7 @@ class Curve:
         self.smoothed = len(self.mass) >= FEWEST and bool(np.all(self._error > 0))
         self._method = method
         self._interpolate = self._through(self._value)
+        self._known: dict[float, Array] = {}
 
     def _through(self, values: Array) -> Callable[[Array], Array]:
         if not self.smoothed:
@@ -83,7 +84,14 @@ class Curve:
         return smooth
 
     def __call__(self, mass: ArrayLike) -> Array:
-        return np.asarray(self._interpolate(self._checked(mass)))
+        one: object = mass
+        if not isinstance(one, float):
+            return np.asarray(self._interpolate(self._checked(mass)))
+        # a scan asks a dozen times for each of its masses
+        if one not in self._known:
+            self._known[one] = np.asarray(self._interpolate(self._checked(one)))
+            self._known[one].flags.writeable = False
+        return self._known[one]
 
     def uncertainty(self, mass: ArrayLike) -> Array:
         """Standard deviation of the curve when its points fluctuate within their errors.
