@@ -295,7 +295,8 @@ def spurious_signal(
         Luminosity of the template's sample over that of the data: 100 leaves a noise of 0.1, a
         smooth parent (default) none.
 
-    A nuisance for the spurious signal is left out. Raises ModelError unless size is positive.
+    Fits without the nuisance of the spurious signal, if there is one. Raises ModelError unless
+    size is positive.
     """
     if not size > 0:
         raise ModelError(f"spurious_signal: size = {size} must be positive")
