@@ -285,6 +285,9 @@ def spurious_signal(
 ) -> SpuriousSignal:
     """Fit a background-only template that has no statistical fluctuations worth speaking of.
 
+    Without the nuisance of the spurious signal, if there is one. Raises ModelError unless size is
+    positive.
+
     Parameters
     ----------
     points
@@ -294,9 +297,6 @@ def spurious_signal(
     size
         Luminosity of the template's sample over that of the data: 100 leaves a noise of 0.1, a
         smooth parent (default) none.
-
-    Fits without the nuisance of the spurious signal, if there is one. Raises ModelError unless
-    size is positive.
     """
     if not size > 0:
         raise ModelError(f"spurious_signal: size = {size} must be positive")
