@@ -14,7 +14,7 @@ REPRESENTATIVE := tests/test_pipeline.py tests/test_foreign_run.py tests/test_ex
   tests/simulation/test_lhe.py tests/stats/test_signal_model.py tests/stats/test_workspace.py \
   tests/plots/test_fits.py tests/plots/test_limits.py
 
-.PHONY: help demo test test-slow test-lowest test-newest docs lint bench clean
+.PHONY: help learning demo test test-slow test-lowest test-newest docs lint bench clean
 
 help:
 	@echo "make demo       simulate, select, scan and report into out/demo"
@@ -23,6 +23,7 @@ help:
 	@echo "make test-lowest, make test-newest"
 	@echo "                some tests with the oldest libraries allowed; wheel and demonstration"
 	@echo "                outside this folder with the newest, then the same tests"
+	@echo "make learning   PyTorch into the environment, for the tests of training"
 	@echo "make docs       the documentation site: site/index.html"
 	@echo "make lint       ruff, mypy and the import contracts"
 	@echo "make bench      the benchmarks, side by side with their peers"
@@ -34,6 +35,10 @@ $(VENV)/installed: pyproject.toml requirements/pinned.txt
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint requirements/pinned.txt --editable '.[dev]'
 	touch $@
+
+# PyTorch is large: without it, the tests of training are skipped
+learning: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint requirements/pinned.txt -r requirements/learning.txt
 
 demo: $(VENV)/installed
 	$(BIN)/python -m alp_coffea.run --demo -o out/demo
