@@ -18,7 +18,17 @@ from alp_coffea.plots.arrays import (
     signed,
     width_text,
 )
-from alp_coffea.plots.style import BLACK, BLUE, GREY, MASS2, VERMILLION, annotate, panels, style
+from alp_coffea.plots.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    MASS2,
+    VERMILLION,
+    annotate,
+    panels,
+    set_count_label,
+    style,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -178,8 +188,8 @@ def window(
         figure, (ax, pull_ax) = panels((3, 1))
         drawn = draw_window(ax, pull_ax, edges, data, background, signal)
         squared_mass_axes(ax, pull_ax, edges, definition)
-        ax.set_ylabel(f"Candidates / ({width_text(nominal_width(edges))} GeV$^2$)")
         room_above(ax, 0.3)
+        set_count_label(ax, f"Candidates / ({width_text(nominal_width(edges))} GeV$^2$)")
         text = [rf"$m_a$ = {mass:.4g} GeV"]
         if sigma_hat is not None and np.isfinite(sigma_hat):
             rounded = 0.0 if abs(sigma_hat) < _NO_CROSS_SECTION else sigma_hat
@@ -287,8 +297,8 @@ def peak(
         )
         draw_pulls(pull_ax, edges, pulls)
         squared_mass_axes(ax, pull_ax, edges, fit.definition)
-        ax.set_ylabel(f"Candidates / ({width_text(nominal_width(edges))} GeV$^2$)")
         ax.set_ylim(0, 1.18 * float((values * scale).max()))
+        set_count_label(ax, f"Candidates / ({width_text(nominal_width(edges))} GeV$^2$)")
         text = "\n".join(
             (
                 rf"$m_a$ = {fit.mass:.4g} GeV",

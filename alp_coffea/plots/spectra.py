@@ -28,6 +28,7 @@ from alp_coffea.plots.style import (
     new_figure,
     panels,
     plain_log_ticks,
+    set_count_label,
     style,
 )
 
@@ -199,7 +200,7 @@ def variable(
             ax.set_ylim(0, None)
             room_above(ax, 0.25)
         width = _widths(axis)
-        ax.set_ylabel(f"{per} / ({width})" if " " in width else f"{per} / {width}")
+        set_count_label(ax, f"{per} / ({width})" if " " in width else f"{per} / {width}")
         ratio_ax.set_xlabel(axis.label)
         ax.legend(loc="upper right", ncols=2, title=_selection(energy_set, note))
         annotate(ax, synthetic=synthetic, label=label, luminosity=luminosity)
@@ -328,7 +329,7 @@ def masses(
         squared_mass_axes(ax, ratios[-1] if ratios else ax, edges, definition)
         ax.set_ylim(0, None)
         room_above(ax, 0.3)
-        ax.set_ylabel(f"Candidates / ({width_text(nominal_width(edges))} GeV$^2$)")
+        set_count_label(ax, f"Candidates / ({width_text(nominal_width(edges))} GeV$^2$)")
         ax.legend(loc="upper right", ncols=1 if data is None else 2, columnspacing=1.2)
         annotate(ax, synthetic=synthetic, label=label, luminosity=luminosity, above=38)
     return figure

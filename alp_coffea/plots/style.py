@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,9 @@ BAND_1: Final = "#607641"
 BAND_2: Final = "#F5BB54"
 
 SYNTHETIC: Final = "Simulation (synthetic)"
+
+#: From here on counts are written with a power of ten.
+_LARGE: Final = 1e5
 
 #: Names of mass definitions and photon-energy sets in figures.
 MASS: Final = {
@@ -245,6 +249,19 @@ def plain_log_ticks(ax: Axes) -> None:
     ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=99))
     ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def set_count_label(ax: Axes, text: str) -> None:
+    """Label a linear vertical axis of counts, with the power of ten of large ones.
+
+    After its limits are set. matplotlib would write the power where the figure says what it is.
+    """
+    ax.set_ylabel(text)
+    high = ax.get_ylim()[1]
+    if ax.get_yscale() == "linear" and high >= _LARGE:
+        power = 3 * math.floor(math.log10(high) / 3)
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value / 10**power:g}")
+        ax.set_ylabel(rf"$10^{{{power}}}$ {text[:1].lower()}{text[1:]}")
 
 
 def save(figure: Figure, folder: Path | str, name: str) -> list[Path]:

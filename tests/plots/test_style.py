@@ -11,7 +11,7 @@ import pytest
 from plot_inputs import scan_result
 
 from alp_coffea import plots
-from alp_coffea.plots.style import log_mass_axis, luminosity_text
+from alp_coffea.plots.style import log_mass_axis, luminosity_text, set_count_label
 
 
 def settings() -> dict[str, object]:
@@ -91,3 +91,24 @@ def test_mass_axes_of_any_range_have_numbers(low: float, high: float, labels: li
     figure.canvas.draw()
     shown = [t for t in ax.xaxis.get_major_ticks() if low <= t.get_loc() <= high]
     assert [tick.label1.get_text() for tick in shown] == labels
+
+
+@pytest.mark.parametrize(
+    ("high", "label", "tick"),
+    [
+        (9e4, "Entries / (1 GeV)", "20000"),
+        (2.5e6, "$10^{6}$ entries / (1 GeV)", "1.5"),
+        (2e5, "$10^{3}$ entries / (1 GeV)", "150"),
+    ],
+)
+def test_large_counts_have_their_power_of_ten_in_the_label(
+    high: float, label: str, tick: str
+) -> None:
+    with plots.style():
+        figure, ax = plots.new_figure()
+        ax.set_ylim(0, high)
+        set_count_label(ax, "Entries / (1 GeV)")
+        figure.canvas.draw()
+    assert ax.get_ylabel() == label
+    assert ax.yaxis.get_offset_text().get_text() == ""
+    assert tick in [text.get_text() for text in ax.get_yticklabels()]
