@@ -3,8 +3,8 @@
 Photons that convert in the beam pipe or the silicon detectors make pairs that do not come from the
 interaction (R1 section 6.4: D(e+, e-) < 1 cm). The vertex is found geometrically, without the
 tracks' covariance: in the transverse plane the circles cross at two points, of which the one where
-the tracks are closest along z is taken; circles that do not cross have their vertex halfway between
-the points of closest approach.
+the tracks are closest along z is taken, or the one nearer to the z axis where they meet at both;
+circles that do not cross have their vertex halfway between the points of closest approach.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from alp_coffea.errors import PhysicsError
 
 #: bending radius [cm] = pT [GeV] / (this * field [T])
 _CURVATURE: Final = 0.00299792458
+#: tracks meet at both crossings if their distances along z differ by less [cm]
+_SAME: Final = 1e-6
 #: solenoid field of Belle II [T]
 FIELD: Final = 1.5
 
@@ -108,13 +110,14 @@ def _vertices(first, second, curvature, out):  # type: ignore[no-untyped-def]
                 along = 0.5 * (radius_a + distance + radius_b)
             else:
                 along = 0.5 * (distance - radius_b - radius_a)
-        nearest = math.inf
+        nearest = radius = math.inf
         for side in (-1.0, 1.0):
             x = ax + along * ux - side * half * uy
             y = ay + along * uy + side * half * ux
             za, zb = _z(a, x, y, curvature), _z(b, x, y, curvature)
-            if abs(za - zb) < nearest:
-                nearest = abs(za - zb)
+            closer = nearest - abs(za - zb)
+            if closer > _SAME or (closer > -_SAME and math.hypot(x, y) < radius):
+                nearest, radius = abs(za - zb), math.hypot(x, y)
                 out[i, 0] = x
                 out[i, 1] = y
                 out[i, 2] = 0.5 * (za + zb)

@@ -58,6 +58,15 @@ def test_tracks_from_one_point(x, y, z, directions, thetas, pts, charges) -> Non
     np.testing.assert_allclose(swapped, found, atol=1e-6)
 
 
+def test_of_two_meetings_the_nearer_one_is_the_vertex() -> None:
+    """Mirror images of each other, which meet again at the other side of their circles."""
+    point = (0.0, 1.5, 0.0)
+    one = helices([helix(point, 1.0, 0.5, 0.5, 1.0)])
+    two = helices([helix(point, 2.0, 0.5, 0.5, -1.0)])
+    np.testing.assert_allclose(pair_vertices(one, two)[0], point, atol=1e-6)
+    np.testing.assert_allclose(pair_vertices(two, one)[0], point, atol=1e-6)
+
+
 def test_conversion_is_where_the_circles_touch() -> None:
     """Both tracks leave a point along the same direction."""
     for radius in (1.1, 5.0, 15.0):
