@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import gaussian_filter1d
+from scipy.fft import irfft, next_fast_len, rfft
 from scipy.special import erfc, ndtr
 
 from alp_coffea.errors import PhysicsError
@@ -243,7 +243,7 @@ def _kde_window(edges: Array, x: Array, w: Array, rho: float, low: bool, high: b
     kernel = h * spread / cell
     reach = min(math.ceil(_KDE_REACH * kernel), _KDE_CELLS)
     near = padded[_KDE_CELLS - reach : 2 * _KDE_CELLS + reach]
-    pilot = gaussian_filter1d(near, kernel, mode="constant", truncate=_KDE_REACH)
+    pilot = _smoothed(near, kernel)
     used = np.flatnonzero(mass)
     density = pilot[reach + used] / (cell * total * copies)
     width = np.maximum(
@@ -253,12 +253,22 @@ def _kde_window(edges: Array, x: Array, w: Array, rho: float, low: bool, high: b
     centre = first + (used + 0.5) * cell
     cumulative = mass[used] @ ndtr((edges - centre[:, np.newaxis]) / width[:, np.newaxis])
     for mirrored, edge in ((low, first), (high, last)):
-        if mirrored:
-            image = (2.0 * edge - centre)[:, np.newaxis]
-            cumulative += mass[used] @ ndtr((edges - image) / width[:, np.newaxis])
+        if mirrored:  # those of what is far away add the same to all
+            close = np.abs(edge - centre) < _KDE_REACH * width
+            image = (2.0 * edge - centre[close])[:, np.newaxis]
+            cumulative += mass[used[close]] @ ndtr((edges - image) / width[close, np.newaxis])
     contents = np.diff(cumulative)
     result: Array = contents / np.sum(contents)
     return result
+
+
+def _smoothed(values: Array, sigma: float) -> Array:
+    """Values (n,) smoothed with a Gaussian of ``sigma`` cells, with nothing around them."""
+    n, reach = len(values), min(math.ceil(_KDE_REACH * sigma), len(values))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    size = next_fast_len(n + 2 * reach, real=True)
+    smooth = irfft(rfft(values, size) * rfft(kernel / kernel.sum(), size), size)
+    return np.asarray(smooth[reach : reach + n])
 
 
 def kde(
