@@ -23,10 +23,10 @@ Everything is in the lab, in GeV and rad. The compiled loop over events is in
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -250,21 +250,37 @@ def fit_photons(
     measured energies first and at the fitted ones then. Parameters as in :func:`fit`; ``robust``
     uses the calibration's tail. Events without a fit keep the status of the pass that failed.
     """
+    return fit_twice(
+        energy,
+        theta,
+        phi,
+        calibration.matrices,
+        beams,
+        radiation=radiation,
+        tail=calibration.tail if robust else None,
+        groups=groups,
+    )
+
+
+def fit_twice(
+    energy: ArrayLike,
+    theta: ArrayLike,
+    phi: ArrayLike,
+    covariance: Callable[[Array, Array], Array],
+    beams: Beams,
+    **options: Any,
+) -> KinematicFit:
+    """Fit with a covariance at the measured energies, and again with the one at the fitted ones.
+
+    ``covariance`` makes matrices (n, N, 3, 3) of energies [GeV] and polar angles [rad], (n, N);
+    ``options`` and the other parameters are those of :func:`fit`.
+    """
     measured = _measured(energy, theta, phi)
-    tail = calibration.tail if robust else None
-    e, angle = measured[:, :, 0], measured[:, :, 1]
+    e, polar, azimuth = (measured[:, :, k] for k in range(3))
+    at = e
     for _ in range(2):
-        result = fit(
-            measured[:, :, 0],
-            measured[:, :, 1],
-            measured[:, :, 2],
-            calibration.matrices(e, angle),
-            beams,
-            radiation=radiation,
-            tail=tail,
-            groups=groups,
-        )
-        e = np.where(result.converged[:, None], result.energy, measured[:, :, 0])
+        result = fit(e, polar, azimuth, covariance(at, polar), beams, **options)
+        at = np.where(result.converged[:, None], result.energy, e)
     return result
 
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from alp_coffea.errors import PhysicsError
 from alp_coffea.physics.beams import Beams
-from alp_coffea.physics.kinematic_fit import KinematicFit, Radiation, fit
+from alp_coffea.physics.kinematic_fit import KinematicFit, Radiation, fit_twice
 from alp_coffea.physics.photon_covariance import PhotonCovariance
 
 Array = NDArray[np.float64]
@@ -74,7 +74,7 @@ def fit_photons_and_leptons(
 
     Raises PhysicsError as ``fit``, and if the leptons are not the last of the particles.
     """
-    e, angle = np.asarray(energy, np.float64), np.asarray(theta, np.float64)
+    e = np.asarray(energy, np.float64)
     leptons = np.asarray(leptons, np.float64)
     photons = e.shape[-1] - (leptons.shape[1] if leptons.ndim == 4 else 0)
     if e.ndim != 2 or leptons.ndim != 4 or len(leptons) != len(e) or photons < 0:
@@ -84,12 +84,19 @@ def fit_photons_and_leptons(
         )
     tail = [calibration.tail or (math.inf, 2.0)] * photons
     tail += [(math.inf, 2.0)] * leptons.shape[1]
-    at = e[:, :photons]
-    for _ in range(2):
-        matrices = np.concatenate([calibration.matrices(at, angle[:, :photons]), leptons], axis=1)
-        result = fit(
-            e, angle, phi, matrices, beams,
-            radiation=radiation, mass=mass, tail=tail, groups=groups,
-        )  # fmt: skip
-        at = np.where(result.converged[:, None], result.energy, e)[:, :photons]
-    return result
+
+    def covariance(at: Array, polar: Array) -> Array:
+        of_photons = calibration.matrices(at[:, :photons], polar[:, :photons])
+        return np.concatenate([of_photons, leptons], axis=1)
+
+    return fit_twice(
+        energy,
+        theta,
+        phi,
+        covariance,
+        beams,
+        radiation=radiation,
+        mass=mass,
+        tail=tail,
+        groups=groups,
+    )
