@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,3 +27,13 @@ def write_json(content: Any, path: Path) -> None:
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     with atomic(path) as temporary:
         temporary.write_text(text + "\n", "utf-8")
+
+
+def write_table(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+    """Write rows of equal keys as CSV with a header; an empty file without rows."""
+    table = list(rows)
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        if table:
+            writer = csv.DictWriter(file, list(table[0]))
+            writer.writeheader()
+            writer.writerows(table)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from alp_coffea.files import atomic
+from alp_coffea.files import atomic, write_table
 
 if TYPE_CHECKING:
     from alp_coffea.physics.beams import Beams
@@ -101,18 +100,6 @@ def resolution_command(arguments: argparse.Namespace) -> int:
     return OK
 
 
-def _write(folder: Path, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    table = list(rows)
-    with (
-        atomic(folder / f"{name}.csv") as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        if table:
-            writer = csv.DictWriter(file, list(table[0]))
-            writer.writeheader()
-            writer.writerows(table)
-
-
 def _kinds(simulation: Calibration, data: Calibration | None) -> dict[str, Calibration]:
     return {"simulation": simulation} | ({} if data is None else {"data": data})
 
@@ -130,7 +117,7 @@ def _scale_factors(folder: Path, simulation: Calibration, data: Calibration | No
         for kind, found in _kinds(simulation, data).items()
         for name, factor in found.factors.items()
     ]
-    _write(folder, "scale_factors", rows)
+    write_table(rows, folder / "scale_factors.csv")
     return [
         f"errors of p_recoil, {kind}: "
         + ", ".join(
@@ -157,7 +144,7 @@ def _resolution(folder: Path, simulation: Calibration, data: Calibration | None)
         failed = [fit.energy for fit in found.unfolded if not fit.converged]
         if failed:
             lines.append(f"fits that did not converge, {kind}: {failed} GeV, left out")
-    _write(folder, "resolution", rows)
+    write_table(rows, folder / "resolution.csv")
     return lines
 
 
@@ -168,11 +155,8 @@ def _corrections(folder: Path, data: Calibration, simulation: Calibration) -> li
 
     found = energy_corrections(data, simulation)
     columns = asdict(found)
-    _write(
-        folder,
-        "corrections",
-        (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)),
-    )
+    rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+    write_table(rows, folder / "corrections.csv")
     with atomic(folder / CORRECTIONS) as temporary:
         temporary.write_text(
             "# processor option 'corrections' of an analysis file\n"
@@ -231,7 +215,7 @@ def _angles(
         )
         scaled = covariance.scaled(theta=scale.factor, phi=scale.factor)
         drawn[name] = photon_pulls(energy, theta, phi, scaled, beams)[:, :, 2]
-    _write(folder, "angles", rows)
+    write_table(rows, folder / "angles.csv")
     figure = figures.phi_pulls(drawn, synthetic=bool(photons.manifest["synthetic"]))
     plots.save(figure, folder, "phi_pulls")
     if "data" not in factors:
@@ -257,15 +241,12 @@ def _normality(folder: Path, photons: Run, covariance: PhotonCovariance) -> list
     before = normality(samples, covariance, beams)
     scan = scan_scales([sample.first(_MOST_SIGNALS) for sample in samples], covariance, beams)
     after = normality(samples, scan.apply(covariance), beams)
-    _write(
-        folder,
-        "normality",
-        (
-            {"scaled": scaled, **asdict(row)}
-            for scaled, rows in ((False, before), (True, after))
-            for row in rows
-        ),
+    table = (
+        {"scaled": scaled, **asdict(row)}
+        for scaled, rows in ((False, before), (True, after))
+        for row in rows
     )
+    write_table(table, folder / "normality.csv")
     scan.apply(covariance).write(folder / "photon-covariance-normal.json")
     figure = figures.normality(before, after, synthetic=True)
     plots.save(figure, folder, "normality")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from alp_coffea.files import atomic
+from alp_coffea.files import write_table
 
 if TYPE_CHECKING:
     from alp_coffea.run_studies import Study
@@ -48,13 +47,7 @@ def study_command(arguments: argparse.Namespace) -> int:
 
 
 def _write(study: Study, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    table = list(rows)
-    path = study.run.folder / "studies" / f"{name}.csv"
-    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        if table:
-            writer = csv.DictWriter(file, list(table[0]))
-            writer.writeheader()
-            writer.writerows(table)
+    write_table(rows, study.run.folder / "studies" / f"{name}.csv")
 
 
 def _save(study: Study, figure: Any, name: str) -> None:
