@@ -107,14 +107,15 @@ def _skim(run: Run, moved: Path | None) -> tuple[Path, dict[str, tuple[float, fl
     """Folder of the skim of a run, and the features that its processor declares."""
     from alp_coffea.events.skims import SkimSettings, read_features
 
+    if moved is not None:
+        return moved, read_features(moved)
     option = run.manifest["configuration"]["analysis"]["options"].get("skim")
-    settings = SkimSettings.of(option) if moved is None else None
-    if moved is None and settings is None:
+    settings = SkimSettings.of(option)
+    if settings is None:
         raise ConfigurationError(
             f"{run.folder}: its processor wrote no skim; run it with the processor option 'skim'"
         )
-    folder = moved if settings is None else Path(settings.folder)
-    assert folder is not None
+    folder = Path(settings.folder)
     return folder, read_features(folder)
 
 

@@ -55,7 +55,8 @@ class Hyperparameters:
 
 @dataclass(frozen=True)
 class Epoch:
-    """Mean losses after one pass over the training events, with dropout of nothing."""
+    """Mean losses of one pass: of the training events while it learned from them, and of the
+    validation events after it."""
 
     number: int
     training: float
@@ -133,7 +134,6 @@ def _train(
     best, kept = math.inf, copy.deepcopy(network.state_dict())
     best_epoch = 0
     for number in range(1, settings.epochs + 1):
-        network.train()
         order = torch.randperm(len(learn.label), generator=generator)
         total = 0.0
         for rows in order.split(settings.batch):
@@ -142,7 +142,6 @@ def _train(
             loss.backward()
             optimiser.step()
             total += float(loss.detach()) * len(rows)
-        network.eval()
         with torch.no_grad():
             validation = float(parts["validation"].loss(torch, network))
         schedule.step(validation)
