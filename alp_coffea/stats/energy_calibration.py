@@ -223,8 +223,7 @@ def photon_covariance(
 ) -> PhotonCovariance:
     """The covariance ``base`` with the measured energies and angles times ``angle``.
 
-    Muon pairs see the barrel: other
-    regions of ``base`` get the same energy resolution.
+    Muon pairs see the barrel: other regions of ``base`` get the same energy resolution.
     """
     scaled = base.scaled(theta=angle, phi=angle)
     regions = tuple(
