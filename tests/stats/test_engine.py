@@ -435,6 +435,20 @@ def test_failing_points_do_not_take_others_along():
     assert np.isnan(result.free.twice_nll[3])
 
 
+def test_nuisances_without_effect_stay_where_their_constraints_want_them():
+    """Without a signal its uncertainties do nothing, and their errors are those of the prior."""
+    compiled = engine.compile([window(m) for m in MASSES], poi="sigma")
+    null = compiled.fit(poi=0.0)
+    assert null.ok.all()
+    names = null.names[0]
+    for name in ("efficiency", "luminosity", "width"):
+        column = names.index(name)
+        np.testing.assert_array_equal([values[column] for values in null.values], 0.0)
+        np.testing.assert_allclose([errors[column] for errors in null.errors], 1.0, rtol=1e-12)
+    other = names.index("b2")
+    assert all(errors[other] > 0.0 for errors in null.errors)
+
+
 def test_degenerate_parameters_leave_the_limits_alone():
     """Two identical background samples: errors are undefined, everything else is not."""
     plain = window(3.0)

@@ -169,11 +169,10 @@ def test_vectorised_logarithm_is_accurate_to_rounding():
 
     @njit
     def call(lines, bits):
-        return likelihood._log_sum(lines, bits, lines.shape[1])
+        likelihood._logarithms(lines, bits, lines.shape[1])
 
-    total = call(lines, lines.view(np.int64))
+    call(lines, lines.view(np.int64))
     np.testing.assert_allclose(lines[5], np.log(ratio), rtol=4e-16, atol=1e-19)
-    assert total == pytest.approx(np.log(ratio).sum(), rel=1e-12)
 
 
 @settings(max_examples=150, deadline=None)

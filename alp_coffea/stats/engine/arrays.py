@@ -13,7 +13,8 @@ Flags = NDArray[np.bool_]
 
 # Compilation options. In sums the order of additions is free, which lets them use vector units;
 # nothing else is relaxed, so that inf and nan keep their meaning. Functions that only kernels call
-# get no Python entry point.
+# get no Python entry point. There is no max and no min in kernels that every scan compiles, as each
+# of them is one more function to compile.
 ENTRY: Final[dict[str, Any]] = {
     "cache": True,
     "nogil": True,
@@ -67,8 +68,9 @@ class GammaModel(NamedTuple):
 
 # Places in the arrays of :class:`JobArrays`
 POINT, DATA_ROW, AUX_ROW = 0, 1, 2
-THETA, LOW, HIGH, GRADIENT, STEP, TARGET, TANGENT = 0, 1, 2, 3, 4, 5, 6
+THETA, LOW, HIGH, GRADIENT, STEP, BASE, TARGET, TANGENT = 0, 1, 2, 3, 4, 5, 6, 7
 VARY, STATE = 0, 1
+RESTING: Final = 3  # the STATE of a parameter at its optimum, whatever the others do
 KKT, DESCENT, POI_SLOPE, POI_CURVATURE, VALUE, INNER_KKT, FLOOR, EMPTY = 0, 1, 2, 3, 4, 5, 6, 7
 
 
@@ -83,7 +85,7 @@ class JobArrays(NamedTuple):
     aux: Array
     gamma_aux: Array
     gamma: Array
-    block: Array  # (jobs, 7, parameters)
+    block: Array  # (jobs, 8, parameters)
     hessian: Array
     flags: NDArray[np.int8]  # (jobs, 2, parameters)
     numbers: Array  # (jobs, 8)
@@ -114,10 +116,10 @@ class Jobs:
         self.high = block[:, HIGH]
         self.gradient = block[:, GRADIENT]
         self.step = block[:, STEP]  # Newton step inside the box
-        self.target = block[:, TARGET]  # where it leads, exactly on the bounds it reaches
+        # from BASE, where it was taken, to TARGET, exactly on the bounds it reaches
         self.tangent = block[:, TANGENT]  # d(parameters)/d(POI) along the profile
         self.vary: Flags = flags[:, VARY].view(np.bool_)  # derivatives are wanted
-        self.state = flags[:, STATE]  # -1, 1 held at a bound, 0 free, 2 without effect
+        self.state = flags[:, STATE]  # -1, 1 held at a bound, 0 or RESTING free, 2 without effect
         # (jobs,)
         self.info = numbers[:, : POI_CURVATURE + 1]  # columns KKT to POI_CURVATURE
         self.value = numbers[:, VALUE]  # -ln L relative to the saturated model
@@ -136,8 +138,10 @@ class Buffers(NamedTuple):
     coefficients: Array  # (shapes,): product of all factors
     sums: Array  # (shapes,): slope x shape
     live: Index  # (2, shapes): those with derivatives; place of every shape among them or -1
-    gram: Array  # (shapes, shapes): shape x curvature x shape, of live ones
-    entries: Index  # (factors, 2): parameter, place of its shape among the live ones
+    gram: Array  # (shapes + 1, shapes + 1): shape x curvature x shape, of live ones
+    # (factors, 2): parameter, place of its shape among the live ones; as unsigned integers, which
+    # are quicker to index with
+    entries: NDArray[np.uint64]
     slopes: Array  # (factors,): d(coefficient)/d(parameter) of these
     inner: Array  # (4 + bin factors, bin factors): one bin, see bin_factors
     cross: Array  # (bin factors, bin factors)

@@ -20,7 +20,7 @@ def compile_steps() -> None:
     """Compile the Newton steps, or load them from the cache, by a call that does nothing."""
     none = np.zeros(0, np.int64)
     newton_steps(
-        np.zeros((0, 7, 1)), np.zeros((0, 1, 1)), np.zeros((0, 2, 1), np.int8), np.zeros((0, 8)),
+        np.zeros((0, 8, 1)), np.zeros((0, 1, 1)), np.zeros((0, 2, 1), np.int8), np.zeros((0, 8)),
         none, -1, 0.0, np.zeros((3, 1)), none,
     )  # fmt: skip
 

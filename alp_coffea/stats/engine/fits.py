@@ -45,6 +45,7 @@ _MAX_EXPLORATIONS: Final = 4
 _STARTING_PULLS: Final = (-1.5, -0.5, 0.5, 1.5)
 _DEEPER: Final = 1e-9  # likelihood difference that makes another minimum the better one
 _STATE: Final = ("block", "gamma", "nu", "hessian", "flags", "numbers")
+_HERE: Final = -1.0  # instead of a fraction of the last step
 _BARRIERS: Final = 10.0 ** -np.arange(1.0, 12.0)
 
 
@@ -81,7 +82,7 @@ class Problem:
                 aux=group.aux if aux is None else aux,
                 gamma_aux=group.gamma_aux if gamma_aux is None else gamma_aux,
                 gamma=group.gamma_aux[point],
-                block=np.zeros((n, 7, p)),
+                block=np.zeros((n, 8, p)),
                 hessian=np.zeros((n, p, p)),
                 flags=np.zeros((n, 2, p), np.int8),
                 numbers=np.zeros((n, 8)),
@@ -110,10 +111,13 @@ class Problem:
         jobs.high[active, poi] = self.group.high[jobs.point[active], poi]
         jobs.vary[active, poi] = True
 
-    def evaluate(self, active: Index, weights: int = EXACT) -> None:
-        """Likelihoods and derivatives at the current parameters."""
-        group = self.group
-        evaluate(group.arrays, group.gammas, self.jobs.arrays, active, weights, self.buffers)
+    def evaluate(self, active: Index, weights: int = EXACT, fraction: float = _HERE) -> None:
+        """Likelihoods and derivatives at the current parameters.
+
+        With a ``fraction`` the parameters are put there on the way of the last Newton step.
+        """
+        group, jobs = self.group, self.jobs.arrays
+        evaluate(group.arrays, group.gammas, jobs, active, weights, fraction, self.buffers)
 
     def steps(self, active: Index, poi: int = -1, ridge: float = 0.0) -> None:
         """Newton steps and KKT residuals at the last evaluation."""
@@ -138,28 +142,13 @@ class Problem:
 
         Leaves all active fits evaluated.
         """
-        jobs = self.jobs
         self.evaluate(active, START)
         self.steps(active, ridge=_RIDGE)
-        base, target = jobs.theta[active].copy(), jobs.target[active].copy()
-        failed = np.isnan(jobs.info[active, DESCENT])
-        target[failed] = base[failed]
-        pending = np.arange(active.size)
         for fraction in (1.0, 0.9, 0.75, 0.5, 0.25, 0.0):
-            self._place(active, pending, base, target, fraction)
-            pending = pending[~np.isfinite(jobs.value[active[pending]])]
-            if pending.size == 0:
+            self.evaluate(active, fraction=fraction)
+            active = active[~np.isfinite(self.jobs.value[active])]
+            if active.size == 0:
                 break
-
-    def _place(
-        self, active: Index, pending: Index, base: Array, target: Array, fraction: float
-    ) -> None:
-        """Put the pending ones of the active fits on the way to their targets and evaluate."""
-        here = target[pending]
-        if fraction < 1.0:
-            here = base[pending] + fraction * (here - base[pending])
-        self.jobs.theta[active[pending]] = here
-        self.evaluate(active[pending])
 
     def minimise(self, active: Index, *, evaluated: bool = False) -> None:
         """Minimise the active fits from their current parameters.
@@ -241,14 +230,15 @@ class Problem:
         jobs = self.jobs
         self.steps(active)
         for _ in range(_MAX_ITERATIONS):
-            self.kkt[active] = jobs.info[active, KKT]
-            active = active[~(self.kkt[active] < TOLERANCE) & (self.limited[active] < 3)]
+            residual = self.kkt[active] = jobs.info[active, KKT]
+            active = active[~(residual < TOLERANCE) & (self.limited[active] < 3)]
             if active.size == 0:
                 return
             self.iterations[active] += 1
             indefinite = np.isnan(jobs.info[active, DESCENT])
-            self._expected_step(active[indefinite])
-            active = active[~np.isnan(jobs.info[active, DESCENT])]
+            if indefinite.any():
+                self._expected_step(active[indefinite])
+                active = active[~np.isnan(jobs.info[active, DESCENT])]
             rejected = self._search(active)
             if rejected.size:
                 self._expected_step(rejected)
@@ -268,25 +258,20 @@ class Problem:
     def _search(self, active: Index) -> Index:
         """Move along the steps until the likelihood drops enough; returns those that did not."""
         jobs = self.jobs
-        base, target = jobs.theta[active].copy(), jobs.target[active].copy()
-        value, descent = jobs.value[active].copy(), jobs.info[active, DESCENT].copy()
-        slack = _ROUNDING * (1.0 + np.abs(value))
-        pending, fraction = np.arange(active.size), 1.0
+        value, descent = jobs.value[active], jobs.info[active, DESCENT]
+        highest = value + _ROUNDING * (1.0 + np.abs(value))
+        fraction = 1.0
         for _ in range(_MAX_HALVINGS):
-            rows = active[pending]
-            self._place(active, pending, base, target, fraction)
-            bound = value[pending] + _SUFFICIENT * fraction * descent[pending] + slack[pending]
-            bad = ~(jobs.value[rows] <= bound)
-            if fraction == 1.0:
-                self.limited[rows[bad & (jobs.empty[rows] > 0.0)]] += 1
-            pending = pending[bad]
-            if pending.size == 0:
+            self.evaluate(active, fraction=fraction)
+            bad = ~(jobs.value[active] <= highest + _SUFFICIENT * fraction * descent)
+            if not bad.any():
                 return active[:0]
+            active, highest, descent = active[bad], highest[bad], descent[bad]
+            if fraction == 1.0:
+                self.limited[active[jobs.empty[active] > 0.0]] += 1
             fraction *= 0.5 if fraction > 0.1 else 0.1
-        rows = active[pending]
-        jobs.theta[rows] = base[pending]
-        self.evaluate(rows)
-        return rows
+        self.evaluate(active, fraction=0.0)
+        return active
 
     def _follow_barrier(self, active: Index) -> None:
         """Minimum of the closed domain, for fits whose way down leads out of it.

@@ -20,6 +20,7 @@ from numba import njit
 
 from alp_coffea.stats.engine.arrays import (
     AUX_ROW,
+    BASE,
     DATA_ROW,
     DOWN,
     EMPTY,
@@ -35,33 +36,34 @@ from alp_coffea.stats.engine.arrays import (
     SMALL,
     START,
     SUMS,
+    TARGET,
     THETA,
     VALUE,
     VARY,
 )
 from alp_coffea.stats.engine.bin_factors import eliminate
 
-_SMALLEST_RATE: Final = 1e-10  # keeps Fisher weights finite in bins that expect nothing
+_LARGEST_WEIGHT: Final = 1e10  # of Fisher scoring, in bins that expect nothing
 _SQRT_HALF_BITS: Final = 0x3FE6A09E667F3BCD
 _LN2_HIGH: Final = 6.93147180369123816490e-01
 _LN2_LOW: Final = 1.90821492927058770002e-10
 
 
 @njit(**INNER)
-def _log_sum(lines, bits, nb):  # type: ignore[no-untyped-def]
-    """Sum over bins of line 4 times the logarithm of line 3, positive normal numbers.
+def _logarithms(lines, bits, nb):  # type: ignore[no-untyped-def]
+    """Logarithms of line 3, positive normal numbers, into line 5.
 
     The reduction and polynomial of fdlibm's e_log.c (error below 1 ulp), written without
     branches so that it runs on vector units, which calls of the C library do not.
     """
-    source, mantissa, exponent, scratch = bits[3], bits[5], bits[6], lines[5]
+    source, mantissa, exponent, logarithm = bits[3], bits[5], bits[6], lines[5]
     for i in range(nb):
         k = (source[i] - _SQRT_HALF_BITS) >> 52
         exponent[i] = k
         mantissa[i] = source[i] - (k << 52)
     for i in range(nb):
         k = float(exponent[i])
-        f = scratch[i] - 1.0
+        f = logarithm[i] - 1.0
         s = f / (2.0 + f)
         z = s * s
         v = z * z
@@ -77,16 +79,7 @@ def _log_sum(lines, bits, nb):  # type: ignore[no-untyped-def]
             )
         )
         half = 0.5 * f * f
-        scratch[i] = k * _LN2_HIGH - ((half - (s * (half + odd + even) + k * _LN2_LOW)) - f)
-    return _dot(lines[4], scratch, nb)
-
-
-@njit(**SUMS)
-def _dot(a, b, nb):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for i in range(nb):
-        total += a[i] * b[i]
-    return total
+        logarithm[i] = k * _LN2_HIGH - ((half - (s * (half + odd + even) + k * _LN2_LOW)) - f)
 
 
 @njit(**INNER)
@@ -196,7 +189,7 @@ def _bins(data, nb, weights, floor, lines, bits):  # type: ignore[no-untyped-def
     nu, slope, curvature, ratio, count = lines[0], lines[1], lines[2], lines[3], lines[4]
     if weights == START:
         for i in range(nb):
-            curvature[i] = 1.0 / max(nu[i], 1.0)
+            curvature[i] = 1.0 / (nu[i] if nu[i] > 1.0 else 1.0)
             slope[i] = (nu[i] - data[i]) * curvature[i]
         return 0.0, 0, 0
     outside, empty, total = 0, 0, 0.0
@@ -211,36 +204,56 @@ def _bins(data, nb, weights, floor, lines, bits):  # type: ignore[no-untyped-def
         ratio[i] = quotient if quotient > 0.0 else 1.0
         slope[i] = 1.0 - quotient
         curvature[i] = (
-            quotient * inverse if weights == EXACT else min(inverse, 1.0 / _SMALLEST_RATE)
+            quotient * inverse
+            if weights == EXACT
+            else inverse
+            if inverse < _LARGEST_WEIGHT
+            else _LARGEST_WEIGHT
         )
         total += nu[i] - n
     if outside > 0:
         return math.inf, outside, empty
-    return total + _log_sum(lines, bits, nb), 0, 0
+    _logarithms(lines, bits, nb)
+    for i in range(nb):
+        total += count[i] * lines[5, i]
+    return total, 0, 0
 
 
 @njit(**SUMS)
 def _gram(rows, lines, live, shapes, nb, sums, products):  # type: ignore[no-untyped-def]
-    """Sums over bins of slope x shape and of shape x curvature x shape, of the live shapes."""
-    for a in range(shapes):
-        s = live[a]
-        total = 0.0
+    """Sums over bins of slope x shape and of shape x curvature x shape, of the live shapes.
+
+    Two by two, as reading takes longer than multiplying; with an odd number of shapes the last one
+    is its own partner, for which ``products`` has a row and a column to spare.
+    """
+    for a in range(0, shapes, 2):
+        s, r = live[a], live[a + 1 if a + 1 < shapes else a]
+        sum_s, sum_r, ss, sr, rr = 0.0, 0.0, 0.0, 0.0, 0.0
         for i in range(nb):
-            total += lines[1, i] * rows[s, i]
-            lines[3, i] = lines[2, i] * rows[s, i]
-        sums[s] = total
-        c = 0
-        while c < a:  # two at a time, as reading takes longer than multiplying
+            sum_s += lines[1, i] * rows[s, i]
+            sum_r += lines[1, i] * rows[r, i]
+            weighted_s = lines[2, i] * rows[s, i]
+            weighted_r = lines[2, i] * rows[r, i]
+            ss += weighted_s * rows[s, i]
+            sr += weighted_s * rows[r, i]
+            rr += weighted_r * rows[r, i]
+            lines[3, i] = weighted_s
+            lines[5, i] = weighted_r
+        sums[s], sums[r] = sum_s, sum_r
+        products[a, a], products[a + 1, a + 1] = ss, rr
+        products[a, a + 1] = products[a + 1, a] = sr
+        for c in range(0, a, 2):
             t, u = live[c], live[c + 1]
-            total, other = 0.0, 0.0
+            st, su, rt, ru = 0.0, 0.0, 0.0, 0.0
             for i in range(nb):
-                total += lines[3, i] * rows[t, i]
-                other += lines[3, i] * rows[u, i]
-            products[a, c] = products[c, a] = total
-            products[a, c + 1] = products[c + 1, a] = other
-            c += 2
-        if c == a:
-            products[a, a] = _dot(lines[3], rows[s], nb)
+                st += lines[3, i] * rows[t, i]
+                su += lines[3, i] * rows[u, i]
+                rt += lines[5, i] * rows[t, i]
+                ru += lines[5, i] * rows[u, i]
+            products[a, c] = products[c, a] = st
+            products[a, c + 1] = products[c + 1, a] = su
+            products[a + 1, c] = products[c, a + 1] = rt
+            products[a + 1, c + 1] = products[c + 1, a + 1] = ru
 
 
 @njit(**SUMS)
@@ -257,7 +270,7 @@ def _subtract_coupling(coupling, m, live, shapes, nb, products):  # type: ignore
 
 
 @njit(**SMALL)
-def _chain_rule(tables, exact, vary, b, gradient, hessian, count):  # type: ignore[no-untyped-def]
+def chain_rule(tables, exact, vary, b, gradient, hessian, count):  # type: ignore[no-untyped-def]
     """Gradient and Hessian in the parameters from those in the coefficients of live shapes."""
     shapes, factors, functions = tables
     values, live, sums, gram, entries, slopes = b
@@ -309,11 +322,13 @@ def _chain_rule(tables, exact, vary, b, gradient, hessian, count):  # type: igno
 
 
 @njit(**ENTRY)
-def evaluate(model, gammas, jobs, active, weights, b):  # type: ignore[no-untyped-def]
+def evaluate(model, gammas, jobs, active, weights, fraction, b):  # type: ignore[no-untyped-def]
     """Likelihood, gradient and Hessian of the ``active`` jobs, into ``jobs``.
 
     The value is inf where some bin expects a negative number of events, or none where events were
-    seen; derivatives are then undefined. ``gammas`` is None for models without bin factors.
+    seen; derivatives are then undefined. A ``fraction`` of 0 or more is where on the way of their
+    last Newton steps, from base to target, the jobs are put before. ``gammas`` is None for models
+    without bin factors.
     """
     tables = (model.shapes, model.factors, model.functions)
     chain = (b.values, b.live, b.sums, b.gram, b.entries, b.slopes)
@@ -321,8 +336,13 @@ def evaluate(model, gammas, jobs, active, weights, b):  # type: ignore[no-untype
         job = active[place]
         p, aux = jobs.rows[job, POINT], jobs.aux[jobs.rows[job, AUX_ROW]]
         theta, gradient = jobs.block[job, THETA], jobs.block[job, GRADIENT]
+        base, target = jobs.block[job, BASE], jobs.block[job, TARGET]
         vary, hessian = jobs.flags[job, VARY], jobs.hessian[job]
         for q in range(theta.size):
+            if fraction == 1.0:
+                theta[q] = target[q]
+            elif fraction >= 0.0:
+                theta[q] = base[q] + fraction * (target[q] - base[q])
             gradient[q] = 0.0
             for q2 in range(theta.size):
                 hessian[q, q2] = 0.0
@@ -351,7 +371,7 @@ def evaluate(model, gammas, jobs, active, weights, b):  # type: ignore[no-untype
             if gammas is not None:
                 m = model.channels[c + 1, 1] - model.channels[c, 1]
                 _subtract_coupling(b.coupling, m, b.live[0], live, nb, b.gram)
-            _chain_rule(tables, weights == EXACT, vary, chain, gradient, hessian, live)
+            chain_rule(tables, weights == EXACT, vary, chain, gradient, hessian, live)
         for q in range(theta.size):
             precision = model.precision[p, q]
             if precision > 0.0:

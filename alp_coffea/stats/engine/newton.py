@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from alp_coffea.stats.engine.arrays import (
+    BASE,
     DESCENT,
     ENTRY,
     GRADIENT,
@@ -23,6 +24,7 @@ from alp_coffea.stats.engine.arrays import (
     LOW,
     POI_CURVATURE,
     POI_SLOPE,
+    RESTING,
     STATE,
     STEP,
     TANGENT,
@@ -31,6 +33,7 @@ from alp_coffea.stats.engine.arrays import (
     VARY,
 )
 
+_TINY: Final = 1e-300
 _SINGULAR: Final = 1e-14  # pivots smaller than this, relative to the diagonal, are rounding
 
 
@@ -75,7 +78,7 @@ def _box(block, h, state, matrix, order):  # type: ignore[no-untyped-def]
     """
     theta, low, high = block[THETA], block[LOW], block[HIGH]
     g, step, n = block[GRADIENT], block[STEP], order.size
-    target, factor = matrix[0], matrix[2:]
+    target, factor, moved = matrix[0], matrix[2:], False
     for _ in range(4 * n + 20):
         free = np.int64(0)  # a literal would make numba compile what it is passed to twice
         for p in range(n):
@@ -86,11 +89,11 @@ def _box(block, h, state, matrix, order):  # type: ignore[no-untyped-def]
             return -1
         for a in range(free):
             p = order[a]
-            total = -g[p]
-            for q in range(n):
-                if state[q] != 0:
-                    total -= h[p, q] * step[q]
-            target[a] = total
+            target[a] = -g[p]
+            if moved:  # to a bound: parameters that are not free
+                for q in range(n):
+                    if state[q] != 0:
+                        target[a] -= h[p, q] * step[q]
         _solve(factor, target, free)
         fraction, blocking, side = 1.0, -1, 0
         for a in range(free):
@@ -108,7 +111,7 @@ def _box(block, h, state, matrix, order):  # type: ignore[no-untyped-def]
             step[p] += fraction * (target[a] - step[p])
         if blocking >= 0:
             step[blocking] = (low[blocking] if side < 0 else high[blocking]) - theta[blocking]
-            state[blocking] = side
+            state[blocking], moved = side, True
             continue
         worst, release = 1e-10, -1
         for p in range(n):
@@ -116,7 +119,8 @@ def _box(block, h, state, matrix, order):  # type: ignore[no-untyped-def]
                 force = g[p]
                 for q in range(n):
                     force += h[p, q] * step[q]
-                force *= state[p] / math.sqrt(max(h[p, p], 1e-300))
+                curvature = h[p, p] if h[p, p] > _TINY else _TINY
+                force *= state[p] / math.sqrt(curvature)
                 if force > worst:
                     worst, release = force, p
         if release < 0:
@@ -130,10 +134,10 @@ def newton_steps(block, hessians, flags, numbers, active, poi, ridge, matrix, or
     """Newton step inside the box and KKT residual of the ``active`` jobs.
 
     The KKT residual is the largest projected gradient times the parameter's conditional error.
-    A job whose Hessian is not positive definite gets a NaN in its numbers' DESCENT. ``poi``
-    >= 0 asks for the profile along that parameter, which must be pinned: slope and curvature of
-    the profile likelihood, and the tangent of the other parameters. ``ridge`` is added to the
-    diagonal, relative to it.
+    A job whose Hessian is not positive definite gets a NaN in its numbers' DESCENT and no step.
+    ``poi`` >= 0 asks for the profile along that parameter, which must be pinned: slope and
+    curvature of the profile likelihood, and the tangent of the other parameters. ``ridge`` is
+    added to the diagonal, relative to it.
     """
     n = order.size
     for place in range(active.size):
@@ -141,8 +145,10 @@ def newton_steps(block, hessians, flags, numbers, active, poi, ridge, matrix, or
         own, h, info = block[job], hessians[job], numbers[job]
         vary, state = flags[job, VARY], flags[job, STATE]
         theta, low, high, g, step = own[THETA], own[LOW], own[HIGH], own[GRADIENT], own[STEP]
-        worst = info[INNER_KKT]
+        base, target = own[BASE], own[TARGET]
+        worst = 0.0
         for p in range(n):
+            base[p] = target[p] = theta[p]
             step[p] = 0.0
             h[p, p] *= 1.0 + ridge
             if low[p] == high[p]:
@@ -155,23 +161,33 @@ def newton_steps(block, hessians, flags, numbers, active, poi, ridge, matrix, or
                 state[p] = 1
             else:
                 state[p] = 0
-                worst = max(worst, abs(g[p]) / math.sqrt(max(h[p, p], 1e-300)))
-        info[KKT] = worst
+                curvature = h[p, p] if h[p, p] > _TINY else _TINY
+                excess = g[p] * g[p] / curvature
+                worst = excess if excess > worst else worst
+                if g[p] == 0.0:
+                    state[p] = RESTING
+                    for q in range(n):
+                        if q != p and h[p, q] != 0.0:
+                            state[p] = 0
+        residual = math.sqrt(worst)
+        info[KKT] = residual if residual > info[INNER_KKT] else info[INNER_KKT]
         free = _box(own, h, state, matrix, order)
         if free < 0:
             info[DESCENT] = math.nan
             continue
-        descent, target = 0.0, own[TARGET]
+        descent = 0.0
         for p in range(n):
             descent += g[p] * step[p]
             if not vary[p]:
-                target[p] = theta[p]
-            elif state[p] == -1:
+                continue
+            if state[p] == -1:
                 target[p] = low[p]
             elif state[p] == 1:
                 target[p] = high[p]
             else:
-                target[p] = min(max(theta[p] + step[p], low[p]), high[p])
+                reached = theta[p] + step[p]
+                reached = reached if reached > low[p] else low[p]
+                target[p] = reached if reached < high[p] else high[p]
         info[DESCENT] = descent
         if poi >= 0:
             side, tangent = matrix[0], own[TANGENT]

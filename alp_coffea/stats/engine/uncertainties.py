@@ -10,6 +10,7 @@ from alp_coffea.stats.engine.arrays import (
     AUX_ROW,
     DESCENT,
     POI_CURVATURE,
+    RESTING,
     Array,
     Index,
     Jobs,
@@ -26,7 +27,7 @@ def covariance(problem: Problem, active: Index) -> Array:
     diagonals are inf where the Hessian of the free ones is singular or the fit failed.
     """
     jobs = problem.jobs
-    free = (jobs.state[active] == 0) & jobs.vary[active]
+    free = np.isin(jobs.state[active], (0, RESTING)) & jobs.vary[active]
     singular = problem.status[active] & (SINGULAR | NO_DOMAIN | NOT_CONVERGED) > 0
     both = free[:, :, np.newaxis] & free[:, np.newaxis, :]
     usable = both & ~singular[:, np.newaxis, np.newaxis]
