@@ -327,11 +327,12 @@ def test_usable_in_workers_of_loky_and_dask(library):
 _FIRST_CALL = """
 import json, sys
 from alp_coffea.stats import engine
-from alp_coffea.stats.engine import first_use
+from alp_coffea.stats.engine import compilation, first_use
 if len(sys.argv) > 1:
     first_use.sys.executable = sys.argv[1]
 limit = engine.compile(json.loads(sys.stdin.read()), poi="sigma").limits().observed[0]
-hits = sum(first_use.newton_steps.stats.cache_hits.values())
+kernels = (compilation.newton_steps, compilation.chain_rule)
+hits = [sum(kernel.stats.cache_hits.values()) for kernel in kernels]
 print(json.dumps([float(limit), hits]))
 """
 
@@ -339,7 +340,7 @@ print(json.dumps([float(limit), hits]))
 @pytest.mark.slow
 @pytest.mark.parametrize("helper", ["python", "broken"])
 def test_first_call_on_a_new_installation(tmp_path, helper):
-    """Another process compiles one of the kernels; without it the limits are the same."""
+    """Another process compiles some of the kernels; without it the limits are the same."""
     workspace = window(3.0)
     arguments = [] if helper == "python" else [str(tmp_path / "no_such_python")]
     done = subprocess.run(
@@ -352,7 +353,37 @@ def test_first_call_on_a_new_installation(tmp_path, helper):
     )
     limit, hits = json.loads(done.stdout)
     assert limit == engine.compile(workspace, poi="sigma").limits().observed[0]
-    assert hits == (1 if helper == "python" else 0)
+    # the second is ready in time unless this machine is busy
+    assert hits in ([[1, 0], [1, 1]] if helper == "python" else [[0, 0]])
+
+
+_EXTENSIONS = """
+import json, sys
+from alp_coffea.stats import engine
+engine.compile(json.loads(sys.stdin.read()), poi="sigma").limits()
+before = "awkward._connect.numba.layout" in sys.modules
+import awkward, numba
+@numba.njit
+def total(array):
+    found = 0.0
+    for event in array:
+        for value in event:
+            found += value
+    return found
+print(json.dumps([before, total(awkward.Array([[1.0, 2.0], [], [4.0]]))]))
+"""
+
+
+def test_extensions_of_numba_are_imported_only_when_needed():
+    """The engine does not wait for what other packages tell numba, and does not lose it either."""
+    done = subprocess.run(
+        [sys.executable, "-c", _EXTENSIONS],
+        input=json.dumps(window(3.0)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == [False, 7.0]
 
 
 def test_points_of_different_structure_keep_their_places():
