@@ -22,6 +22,7 @@ from alp_coffea.stats.engine.arrays import (
     INNER,
     INNER_KKT,
     POINT,
+    SMALL,
     START,
 )
 
@@ -40,7 +41,8 @@ def best_factor(n, rest, rate, kind, aux, width, low, high):  # type: ignore[no-
     if rate == 0.0:
         value = aux if kind == 0 else aux / width
     elif kind == 0:
-        spread = rate * rate / width
+        scale = rate / width
+        spread = rate * scale
         b = spread - (rest + aux * rate)
         root = math.sqrt(b * b + 4.0 * n * spread)
         if n == 0.0:
@@ -49,7 +51,7 @@ def best_factor(n, rest, rate, kind, aux, width, low, high):  # type: ignore[no-
             ratio = (b + root) / (2.0 * spread)
         else:
             ratio = 2.0 * n / (root - b)
-        value = aux - rate / width * (1.0 - ratio)
+        value = aux - scale * (1.0 - ratio)
     else:
         a = (rate + width) * rate
         b = (rate + width) * rest - (aux + n) * rate
@@ -241,7 +243,7 @@ def _constraint(gammas, p, value, aux, q0, m, i):  # type: ignore[no-untyped-def
     return total
 
 
-@njit(**INNER)
+@njit(**SMALL)
 def _one_factor(kind, n, i, q, weights, lines, value, aux, width, low, high):  # type: ignore[no-untyped-def]
     """Best factor of bin i; leaves nu and the weights of the coupling in ``lines``.
 
@@ -265,12 +267,14 @@ def _one_factor(kind, n, i, q, weights, lines, value, aux, width, low, high):  #
             constraint += centre * math.log(centre / (spread * v))
         prior, prior2 = spread - centre / v, centre / (v * v)
     if weights == START:
-        slope, curve = (nu - n) / max(nu, 1.0), 1.0 / max(nu, 1.0)
+        curve = 1.0 / max(nu, 1.0)
+        slope = (nu - n) * curve
     else:
-        slope = 1.0 - n / nu if n > 0.0 else 1.0
         curve = 1.0 / max(nu, _SMALLEST_RATE)
+        quotient = n / nu if n > 0.0 else 0.0
+        slope = 1.0 - quotient
         if weights == EXACT:
-            curve = n / (nu * nu) if n > 0.0 else 0.0
+            curve *= quotient
     g = slope * rate + prior
     held = lowest == highest or (v <= lowest and g >= 0.0) or (v >= highest and g <= 0.0)
     root = math.sqrt(curve * rate * rate + prior2)
@@ -304,7 +308,8 @@ def _eliminate_one(model, gammas, jobs, job, c, live, weights, b):  # type: igno
     data, floor = jobs.data[jobs.rows[job, DATA_ROW], c], jobs.numbers[job, FLOOR]
     value, aux = jobs.gamma[job], jobs.gamma_aux[jobs.rows[job, AUX_ROW]]
     width, low, high = gammas.width[p], gammas.low[p], gammas.high[p]
-    lines[1:3, :nb] = 0.0
+    for i in range(nb):  # an assignment to a slice takes longer than all the rest
+        lines[1, i] = lines[2, i] = 0.0
     for s in range(model.channels[c, 0], model.channels[c + 1, 0]):
         _add_row(rows[s], b.coefficients[s], nb, lines[1 + model.shapes[s, 1]])
     constraint, worst, kind = 0.0, 0.0, gammas.kind[q]

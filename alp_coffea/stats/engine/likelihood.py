@@ -258,15 +258,30 @@ def _gram(rows, lines, live, shapes, nb, sums, products):  # type: ignore[no-unt
 
 @njit(**SUMS)
 def _subtract_coupling(coupling, m, live, shapes, nb, products):  # type: ignore[no-untyped-def]
-    """Schur complement: what the response of the bin factors takes off the Hessian."""
-    for t in range(m):
-        for a in range(shapes):
-            for c in range(a + 1):
-                total = 0.0
+    """Schur complement: what the response of the bin factors takes off the Hessian.
+
+    Two by two, as in :func:`_gram`.
+    """
+    for k in range(m):
+        for a in range(0, shapes, 2):
+            s, r = live[a], live[a + 1 if a + 1 < shapes else a]
+            for c in range(0, a + 1, 2):
+                t, u = live[c], live[c + 1 if c + 1 < shapes else c]
+                st, su, rt, ru = 0.0, 0.0, 0.0, 0.0
                 for i in range(nb):
-                    total += coupling[t, live[a], i] * coupling[t, live[c], i]
-                products[a, c] -= total
-                products[c, a] = products[a, c]
+                    st += coupling[k, s, i] * coupling[k, t, i]
+                    su += coupling[k, s, i] * coupling[k, u, i]
+                    rt += coupling[k, r, i] * coupling[k, t, i]
+                    ru += coupling[k, r, i] * coupling[k, u, i]
+                products[a, c] -= st
+                products[a, c + 1] -= su
+                products[a + 1, c] -= rt
+                products[a + 1, c + 1] -= ru
+                products[c, a], products[c + 1, a] = products[a, c], products[a, c + 1]
+                products[c, a + 1], products[c + 1, a + 1] = (
+                    products[a + 1, c],
+                    products[a + 1, c + 1],
+                )
 
 
 @njit(**SMALL)
