@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from alp_coffea.events.selection import Cutflow
 from alp_coffea.files import atomic
-from alp_coffea.plots.arrays import poisson_errors, transitions
+from alp_coffea.plots.arrays import interruptions, poisson_errors, transitions
 from alp_coffea.plots.style import CYCLE, injected_text
 from alp_coffea.stats.scan import BANDS, COLUMNS, ScanResult
 from alp_coffea.stats.signal import SignalModel
@@ -355,6 +355,7 @@ def _scan_data(scan: ScanResult) -> dict[str, Any]:
     ]
     return {
         "mass": [float(mass) for mass in scan["mass"]],
+        "interrupted": interruptions(scan["mass"]),
         "drawn": drawn.tolist(),
         "level": f"{100 * float(np.nanmax(scan['level'])):.3g}%",
         "marks": marks,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -42,11 +44,26 @@ def signed(value: float, spec: str) -> str:
     return format(value, spec).replace("-", "\u2212")
 
 
-def segments(good: ArrayLike) -> list[slice]:
-    """Runs of neighbouring True in ``good`` (n,)."""
+def interruptions(mass: ArrayLike) -> list[int]:
+    """Points of a scan (n,) before which masses were left out, by their indices.
+
+    There the step is more than three times those beside it, which follow the resolution and
+    change slowly.
+    """
+    step = np.diff(np.asarray(mass, dtype=np.float64))
+    beside = np.maximum(np.append(step[1:], 0.0), np.insert(step[:-1], 0, 0.0))
+    return [int(i) + 1 for i in np.flatnonzero(step > 3.0 * beside)] if len(step) > 1 else []
+
+
+def segments(good: ArrayLike, interrupted: Sequence[int] = ()) -> list[slice]:
+    """Runs of neighbouring True in ``good`` (n,), ended also before the ``interrupted`` indices."""
     padded = np.concatenate(([False], np.asarray(good, dtype=bool), [False]))
     changes = np.flatnonzero(padded[1:] != padded[:-1])
-    return [slice(int(a), int(b)) for a, b in changes.reshape(-1, 2)]
+    found = []
+    for start, stop in changes.reshape(-1, 2):
+        ends = [int(start), *(i for i in interrupted if start < i < stop), int(stop)]
+        found += [slice(a, b) for a, b in pairwise(ends)]
+    return found
 
 
 def transitions(mass: ArrayLike, choice: ArrayLike) -> list[tuple[float, str, str]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from alp_coffea.plots.arrays import Array, segments, transitions
+from alp_coffea.plots.arrays import Array, interruptions, segments, transitions
 from alp_coffea.plots.style import (
     BAND_1,
     BAND_2,
@@ -67,13 +67,13 @@ def draw_bands(
     expected
         Limits expected at -2, -1, 0, +1 and +2 standard deviations, shape (5, n).
     good
-        Which points to draw (n,): lines and bands have gaps at the others and wherever a value
-        is not finite.
+        Which points to draw (n,): lines and bands have gaps at the others, wherever a value is not
+        finite, and where masses were left out.
     """
     m, bands = np.asarray(mass, dtype=np.float64), np.asarray(expected, dtype=np.float64)
     usable = np.ones(len(m), dtype=bool) if good is None else np.asarray(good, dtype=bool)
     artists = BandArtists([], [], [], [])
-    for run in segments(usable & np.isfinite(bands).all(axis=0)):
+    for run in segments(usable & np.isfinite(bands).all(axis=0), interruptions(m)):
         first = not artists.expected
         x, (low2, low1, median, high1, high2) = m[run], bands[:, run]
         fill: dict[str, Any] = {"linewidth": 0, "zorder": 1}
@@ -104,7 +104,7 @@ def draw_bands(
                 ax.vlines(x, low, high, color=colour, lw=width, zorder=1)
     if observed is not None:
         y = np.asarray(observed, dtype=np.float64)
-        for run in segments(usable & np.isfinite(y)):
+        for run in segments(usable & np.isfinite(y), interruptions(m)):
             first = not artists.observed
             artists.observed.extend(
                 ax.plot(
@@ -249,7 +249,7 @@ def draw_significance(
     m, z = np.asarray(mass, dtype=np.float64), np.asarray(z_local, dtype=np.float64)
     usable = np.isfinite(z) if good is None else np.isfinite(z) & np.asarray(good, dtype=bool)
     lines = []
-    for run in segments(usable):
+    for run in segments(usable, interruptions(m)):
         lines += ax.plot(m[run], z[run], color="#0072B2", lw=1.1, **_lone(m[run]))
     return lines
 

@@ -74,12 +74,14 @@ const INK = "#1b1f24";
 const MARGIN = { left: 66, right: 14, top: 12, bottom: 44, between: 10 };
 let clips = 0;
 
-// runs of neighbouring points whose values are all finite (and positive, on a logarithmic axis)
-const runs = (count, usable) => {
+// runs of neighbouring points whose values are all finite (and positive, on a logarithmic axis), ended
+// also before interrupted ones
+const runs = (count, usable, interrupted = []) => {
   const found = [];
   for (let i = 0; i < count; i += 1) {
     if (!usable(i)) continue;
-    if (found.length && found[found.length - 1][1] === i) found[found.length - 1][1] = i + 1;
+    const last = found.length ? found[found.length - 1][1] : -1;
+    if (last === i && !interrupted.includes(i)) found[found.length - 1][1] = i + 1;
     else found.push([i, i + 1]);
   }
   return found;
@@ -87,7 +89,7 @@ const runs = (count, usable) => {
 
 const drawers = {
   line(group, s, x, y, ok) {
-    for (const [a, b] of runs(s.x.length, (i) => ok(s.y[i]))) {
+    for (const [a, b] of runs(s.x.length, (i) => ok(s.y[i]), s.interrupted)) {
       let path = "";
       for (let i = a; i < b; i += 1) path += `${i === a ? "M" : "L"}${x(s.x[i]).toFixed(1)},${y(s.y[i]).toFixed(1)}`;
       if (b - a === 1) svgNode("circle", { cx: x(s.x[a]), cy: y(s.y[a]), r: 2.5, fill: s.color }, group);
@@ -95,7 +97,7 @@ const drawers = {
     }
   },
   band(group, s, x, y, ok) {
-    for (const [a, b] of runs(s.x.length, (i) => ok(s.low[i]) && ok(s.high[i]))) {
+    for (const [a, b] of runs(s.x.length, (i) => ok(s.low[i]) && ok(s.high[i]), s.interrupted)) {
       const at = (i, values) => `${x(s.x[i]).toFixed(1)},${y(values[i]).toFixed(1)}`;
       const path = [];
       for (let i = a; i < b; i += 1) path.push(at(i, s.high));
@@ -379,11 +381,11 @@ if (scan) {
       panels: [{
         height: 340, log: true, label: `${scan.level} CL limit on ${symbol} [${unit}]`,
         series: [
-          { type: "band", x: scan.mass, low: exp[0], high: exp[4], color: "#f5bb54", name: "expected ±2σ" },
-          { type: "band", x: scan.mass, low: exp[1], high: exp[3], color: "#607641", name: "expected ±1σ" },
+          { type: "band", x: scan.mass, interrupted: scan.interrupted, low: exp[0], high: exp[4], color: "#f5bb54", name: "expected ±2σ" },
+          { type: "band", x: scan.mass, interrupted: scan.interrupted, low: exp[1], high: exp[3], color: "#607641", name: "expected ±1σ" },
           ...others.map((o) => ({ type: "line", x: o.mass, y: o.g, color: o.color, width: 1.2, name: o.name, free: true })),
-          { type: "line", x: scan.mass, y: exp[2], color: INK, dash: "5 4", name: "expected" },
-          { type: "line", x: scan.mass, y: obs, color: INK, width: 1.8, name: "observed" },
+          { type: "line", x: scan.mass, interrupted: scan.interrupted, y: exp[2], color: INK, dash: "5 4", name: "expected" },
+          { type: "line", x: scan.mass, interrupted: scan.interrupted, y: obs, color: INK, width: 1.8, name: "observed" },
           ...missing,
         ],
       }],
@@ -399,7 +401,7 @@ if (scan) {
     name: "Signed local significance over mass",
     panels: [{
       height: 170, label: "local Z (signed)", range: [-limit, limit], levels: [-2, 0, 2],
-      series: [{ type: "line", x: scan.mass, y: scan.z, color: "#0072b2" }, ...missing.map((s) => ({ ...s, name: "" }))],
+      series: [{ type: "line", x: scan.mass, interrupted: scan.interrupted, y: scan.z, color: "#0072b2" }, ...missing.map((s) => ({ ...s, name: "" }))],
     }],
     tip: (i) => scan.drawn[i]
       ? [...about(i), `Z = ${format(scan.z[i], 3)}`, `local p = ${format(scan.p[i], 3)}`, `yield ${format(scan.yield[i], 3)} ± ${format(scan.yield_error[i], 3)}`]

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alp_coffea.plots.arrays import (
+    interruptions,
     nearest_edges,
     poisson_errors,
     rebinned,
@@ -47,6 +48,26 @@ def test_segments_are_the_runs(good: list[bool]) -> None:
     covered = [i for run in runs for i in range(run.start, run.stop)]
     assert covered == [i for i, value in enumerate(good) if value]
     assert all(a.stop < b.start for a, b in itertools.pairwise(runs))
+
+
+def test_lines_end_where_masses_were_left_out() -> None:
+    mass = np.concatenate((np.linspace(0.3, 0.45, 15), np.linspace(0.63, 0.9, 19), [1.2, 1.22]))
+    first = [15, 15 + 19]
+    np.testing.assert_allclose(mass[first], [0.63, 1.2])
+    assert interruptions(mass) == first
+    assert segments(np.ones(len(mass)), interruptions(mass)) == [
+        slice(0, first[0]),
+        slice(first[0], first[1]),
+        slice(first[1], len(mass)),
+    ]
+    good = np.ones(len(mass))
+    good[first[0] - 1] = 0.0  # next to the gap
+    assert segments(good, first)[:2] == [slice(0, first[0] - 1), slice(first[0], first[1])]
+
+
+@given(st.integers(0, 30), st.floats(1.0, 1.5))
+def test_steps_that_change_slowly_are_no_interruption(count: int, growth: float) -> None:
+    assert interruptions(np.cumsum(0.01 * growth ** np.arange(count))) == []
 
 
 def test_transitions_lie_between_the_neighbours() -> None:
