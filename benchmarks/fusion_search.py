@@ -17,6 +17,7 @@ import numpy as np
 
 import alp_coffea
 from alp_coffea import plots, theory
+from alp_coffea.plots.arrays import interruptions
 from alp_coffea.results import Run
 
 #: Light pairs [GeV]: what strahlung with internal conversion looks like.
@@ -91,7 +92,10 @@ def limits(run: Run, strahlung: Path | None, figure: Path | None) -> None:
         )
     if figure is None:
         return
-    curves = [(f"Scaled to {TARGET / 1e3:g} fb$^{{-1}}$", scan["mass"][good], scaled[good])]
+    mass, coupling = scan["mass"][good], scaled[good]
+    gaps = interruptions(mass)
+    mass, coupling = np.insert(mass, gaps, mass[gaps]), np.insert(coupling, gaps, np.nan)
+    curves = [(f"Scaled to {TARGET / 1e3:g} fb$^{{-1}}$", mass, coupling)]
     if strahlung is not None:
         other = alp_coffea.load(strahlung)
         fine = np.isfinite(other.scan["g_exp"])
