@@ -47,12 +47,15 @@ def signed(value: float, spec: str) -> str:
 def interruptions(mass: ArrayLike) -> list[int]:
     """Points of a scan (n,) before which masses were left out, by their indices.
 
-    There the step is more than three times those beside it, which follow the resolution and
-    change slowly.
+    There the step is more than three times those beside it, in the mass as well as in its
+    logarithm: steps follow the resolution and change slowly.
     """
-    step = np.diff(np.asarray(mass, dtype=np.float64))
-    beside = np.maximum(np.append(step[1:], 0.0), np.insert(step[:-1], 0, 0.0))
-    return [int(i) + 1 for i in np.flatnonzero(step > 3.0 * beside)] if len(step) > 1 else []
+    m = np.asarray(mass, dtype=np.float64)
+    wide = np.ones(max(len(m) - 1, 0), dtype=bool)
+    for step in (np.diff(m), np.diff(np.log(m))):
+        beside = np.maximum(np.append(step[1:], 0.0), np.insert(step[:-1], 0, 0.0)[: len(step)])
+        wide &= (beside > 0.0) & (step > 3.0 * beside)
+    return [int(i) + 1 for i in np.flatnonzero(wide)]
 
 
 def segments(good: ArrayLike, interrupted: Sequence[int] = ()) -> list[slice]:

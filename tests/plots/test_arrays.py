@@ -70,6 +70,14 @@ def test_steps_that_change_slowly_are_no_interruption(count: int, growth: float)
     assert interruptions(np.cumsum(0.01 * growth ** np.arange(count))) == []
 
 
+@pytest.mark.parametrize(
+    "mass",
+    [[], [1.0], [1.0, 5.0], [0.3, 1.0, 5.0, 20.0, 80.0], [0.1, 1.0, 2.0, 3.0], [1.0, 1.0, 2.0]],
+)
+def test_coarse_grids_are_not_interrupted(mass: list[float]) -> None:
+    assert interruptions(mass) == []
+
+
 def test_transitions_lie_between_the_neighbours() -> None:
     assert transitions([1.0, 2.0, 4.0, 5.0], ["a", "a", "b", "b"]) == [(3.0, "a", "b")]
     assert transitions([1.0], ["a"]) == []
