@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,18 +22,23 @@ def numba_alone() -> Iterator[None]:
     """Compile and load without what other packages announce to numba, and without collections.
 
     Importing the extensions of awkward and vector takes far longer than loading our kernels, which
-    know neither. They are imported when something else is compiled, as if nothing had been.
+    know neither. They are imported when another function is compiled, or by another thread.
     The many objects of a compilation are all in use, so looking for unused ones is in vain.
     """
+    us = threading.get_ident()
     with global_compiler_lock:
-        imported = getattr(entrypoints, "_already_initialized", True)
-        collecting = gc.isenabled()
-        entrypoints._already_initialized = True
-        gc.disable()
+        import_extensions, collecting = entrypoints.init_all, gc.isenabled()
+
+        def leave_out_here() -> None:
+            if threading.get_ident() != us:
+                import_extensions()
+
         try:
+            entrypoints.init_all = leave_out_here
+            gc.disable()
             yield
         finally:
-            entrypoints._already_initialized = imported
+            entrypoints.init_all = import_extensions
             if collecting:
                 gc.enable()
 
