@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import doctest
+import gc
 import json
 import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,13 +19,16 @@ from engine_models import window
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from iminuit import Minuit
+from numba.core import entrypoints
 from scipy.optimize import brentq, minimize
 from scipy.special import xlogy
 from scipy.stats import norm
 
 from alp_coffea.errors import ModelError
 from alp_coffea.stats import engine
+from alp_coffea.stats.engine import compilation, likelihood
 from alp_coffea.stats.engine.asymptotics import expected_targets
+from alp_coffea.stats.engine.batch import code4_coefficients
 
 MASSES = (0.5, 1.5, 4.0, 9.0)
 
@@ -386,6 +391,25 @@ def test_extensions_of_numba_are_imported_only_when_needed():
     assert json.loads(done.stdout) == [False, 7.0]
 
 
+def test_other_threads_find_numba_as_it_was(monkeypatch):
+    seen = []
+    monkeypatch.setattr(entrypoints, "init_all", lambda: seen.append(threading.get_ident()))
+    other = threading.Thread(target=lambda: entrypoints.init_all())
+    with compilation.numba_alone(), compilation.numba_alone():
+        assert not gc.isenabled()
+        entrypoints.init_all()  # left out
+        other.start()
+        other.join()
+    entrypoints.init_all()
+    assert seen == [other.ident, threading.get_ident()]
+    assert gc.isenabled()
+    with pytest.raises(KeyError), compilation.numba_alone():
+        raise KeyError
+    assert gc.isenabled()
+    entrypoints.init_all()
+    assert len(seen) == 3
+
+
 def test_points_of_different_structure_keep_their_places():
     workspaces = [
         window(m, order=o, bins=b)
@@ -478,6 +502,56 @@ def test_nuisances_without_effect_stay_where_their_constraints_want_them():
         np.testing.assert_allclose([errors[column] for errors in null.errors], 1.0, rtol=1e-12)
     other = names.index("b2")
     assert all(errors[other] > 0.0 for errors in null.errors)
+
+
+@pytest.mark.parametrize("both", [0.5, 0.8, 1.3])
+def test_uncertainty_whose_two_variations_are_the_same(both):
+    """Its effect is stationary at the nominal value, which for large signals is no minimum."""
+    signal, background = np.array([5.0, 8.0]), np.array([50.0, 40.0])
+    spec = counting(0.0, 0.0, 0.0)
+    for sample, template in zip(spec["channels"][0]["samples"], (signal, background), strict=True):
+        sample["data"] = template.tolist()
+    size = {"name": "size", "type": "normsys", "data": {"hi": both, "lo": both}}
+    spec["channels"][0]["samples"][0]["modifiers"].append(size)
+    spec["observations"][0]["data"] = background.tolist()
+    alpha = np.linspace(-5.0, 5.0, 20001)
+    coefficients = code4_coefficients(both, both)
+    weight = np.array([likelihood.normsys.py_func(a, coefficients)[0] for a in alpha])
+
+    def root_of_q(mu: float) -> float:
+        nu = background + mu * weight[:, np.newaxis] * signal
+        deviance = 2.0 * np.sum(nu - background + background * np.log(background / nu), axis=1)
+        return float(np.sqrt(np.min(deviance + alpha**2)))
+
+    result = engine.compile(spec, poi="mu").limits()
+    assert result.ok[0]
+    for k, target in enumerate((1.0518, 1.4120, 1.9600, 2.7272, 3.6560)):
+        assert root_of_q(result.expected[0, k]) == pytest.approx(target, abs=2e-4)
+    assert result.observed[0] == pytest.approx(result.expected[0, 2], rel=1e-6)
+    fixed = engine.compile(spec, poi="mu").fit(poi=3.0)
+    assert np.isfinite(fixed.errors[0]).all()
+    assert fixed.errors[0].max() > 0.1
+
+
+@pytest.mark.parametrize("expected", [0.1, 0.2, 1.0, 2.0, 5.0])
+@pytest.mark.parametrize("relative", [0.01, 0.1, 0.5])
+def test_nothing_is_nan_without_a_status(expected, relative):
+    """Bin factors of an empty bin, whose likelihood would like to expect less than nothing."""
+    background = [50.0, expected, 60.0]
+    spec = counting(0.0, 0.0, 0.0)
+    for sample, template in zip(
+        spec["channels"][0]["samples"], ([5.0, 8.0, 3.0], background), strict=True
+    ):
+        sample["data"] = template
+    errors = [relative * count for count in background]
+    spec["channels"][0]["samples"][1]["modifiers"].append(
+        {"name": "mc", "type": "staterror", "data": errors}
+    )
+    spec["observations"][0]["data"] = [30.0, 0.0, 50.0]
+    result = engine.compile(spec, poi="mu").scan()
+    finite = np.isfinite(result.discovery.q0) & np.isfinite(result.limits.observed)
+    assert finite[0] or not result.ok[0]
+    assert np.isfinite(result.limits.expected).all()
 
 
 def test_degenerate_parameters_leave_the_limits_alone():

@@ -70,7 +70,7 @@ class GammaModel(NamedTuple):
 POINT, DATA_ROW, AUX_ROW = 0, 1, 2
 THETA, LOW, HIGH, GRADIENT, STEP, BASE, TARGET, TANGENT = 0, 1, 2, 3, 4, 5, 6, 7
 VARY, STATE = 0, 1
-RESTING: Final = 3  # the STATE of a parameter at its optimum, whatever the others do
+RESTING: Final = 3  # the STATE of a parameter at its minimum, whatever the others do
 KKT, DESCENT, POI_SLOPE, POI_CURVATURE, VALUE, INNER_KKT, FLOOR, EMPTY = 0, 1, 2, 3, 4, 5, 6, 7
 
 
@@ -115,8 +115,8 @@ class Jobs:
         self.low = block[:, LOW]
         self.high = block[:, HIGH]
         self.gradient = block[:, GRADIENT]
-        self.step = block[:, STEP]  # Newton step inside the box
-        # from BASE, where it was taken, to TARGET, exactly on the bounds it reaches
+        # Newton step inside the box; kernels take it from BASE to TARGET, exactly on its bounds
+        self.step = block[:, STEP]
         self.tangent = block[:, TANGENT]  # d(parameters)/d(POI) along the profile
         self.vary: Flags = flags[:, VARY].view(np.bool_)  # derivatives are wanted
         self.state = flags[:, STATE]  # -1, 1 held at a bound, 0 or RESTING free, 2 without effect

@@ -150,6 +150,13 @@ def _constraint_constant(model: histfactory.Model) -> float:
     return constant
 
 
+def _folds(factor: histfactory.Factor) -> bool:
+    """Whether both variations of a normsys pull in the same direction."""
+    if factor.lo is None or factor.hi is None:
+        return False
+    return (factor.hi - 1.0) * (factor.lo - 1.0) > 0.0
+
+
 def explored_parameters(models: Sequence[histfactory.Model]) -> Index:
     """Interpolated parameters from several values of which fits are started.
 
@@ -162,7 +169,7 @@ def explored_parameters(models: Sequence[histfactory.Model]) -> Index:
             for factor in component.factors:
                 if factor.lo is not None and factor.hi is not None:
                     interpolated.add(factor.parameter)
-                    if (factor.hi - 1.0) * (factor.lo - 1.0) > 0.0:
+                    if _folds(factor):
                         folded.add(factor.parameter)
             for shift in component.shifts:
                 interpolated.add(shift.parameter)
@@ -174,17 +181,18 @@ def explored_parameters(models: Sequence[histfactory.Model]) -> Index:
 
 
 def may_have_several_minima(models: Sequence[histfactory.Model]) -> bool:
-    """Whether interpolated uncertainties act on anything but the signal.
+    """Whether interpolated uncertainties act on anything but the signal, or fold it.
 
     Linear models are convex. A normsys on the signal alone only rescales the parameter of
-    interest and stays at its nominal value for any signal yield, and a histosys there deforms
-    what is a small part of the data: both keep one minimum.
+    interest and stays at its nominal value for any signal yield, unless both its variations go in
+    the same direction, and a histosys there deforms what is a small part of the data: both keep
+    one minimum.
     """
     for model in models:
         for component in model.components:
             scaled = any(f.parameter == model.poi for f in component.factors)
             interpolated = component.shifts or any(f.lo is not None for f in component.factors)
-            if interpolated and not scaled:
+            if (interpolated and not scaled) or any(map(_folds, component.factors)):
                 return True
     return False
 

@@ -270,11 +270,12 @@ def _one_factor(kind, n, i, q, weights, lines, value, aux, width, low, high):  #
         curve = 1.0 / max(nu, 1.0)
         slope = (nu - n) * curve
     else:
-        curve = 1.0 / max(nu, _SMALLEST_RATE)
         quotient = n / nu if n > 0.0 else 0.0
         slope = 1.0 - quotient
         if weights == EXACT:
-            curve *= quotient
+            curve = quotient / nu if n > 0.0 else 0.0
+        else:
+            curve = 1.0 / max(nu, _SMALLEST_RATE)
     g = slope * rate + prior
     held = lowest == highest or (v <= lowest and g >= 0.0) or (v >= highest and g <= 0.0)
     root = math.sqrt(curve * rate * rate + prior2)

@@ -300,7 +300,8 @@ class Problem:
         jobs.floor[active] = 0.0
         self.evaluate(active)
         self.steps(active)
-        self.kkt[active] = residual
+        # bin factors of empty bins know no barrier any more and may have left the domain
+        self.kkt[active] = np.where(np.isfinite(jobs.value[active]), residual, np.inf)
         nu = jobs.nu[active]
         empty = (jobs.data[active] == 0.0) & (nu > 0.0)
         force = np.where(empty, _BARRIERS[-1] / np.where(empty, nu, 1.0), 0.0)

@@ -356,7 +356,9 @@ def evaluate(model, gammas, jobs, active, weights, fraction, b):  # type: ignore
         for q in range(theta.size):
             if fraction == 1.0:
                 theta[q] = target[q]
-            elif fraction >= 0.0:
+            elif fraction == 0.0:
+                theta[q] = base[q]
+            elif fraction > 0.0:
                 theta[q] = base[q] + fraction * (target[q] - base[q])
             gradient[q] = 0.0
             for q2 in range(theta.size):

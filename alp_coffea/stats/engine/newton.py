@@ -134,7 +134,8 @@ def newton_steps(block, hessians, flags, numbers, active, poi, ridge, matrix, or
     """Newton step inside the box and KKT residual of the ``active`` jobs.
 
     The KKT residual is the largest projected gradient times the parameter's conditional error.
-    A job whose Hessian is not positive definite gets a NaN in its numbers' DESCENT and no step.
+    A job whose Hessian is not positive definite gets a NaN in its numbers' DESCENT and its base
+    as target.
     ``poi`` >= 0 asks for the profile along that parameter, which must be pinned: slope and
     curvature of the profile likelihood, and the tangent of the other parameters. ``ridge`` is
     added to the diagonal, relative to it.
@@ -164,7 +165,7 @@ def newton_steps(block, hessians, flags, numbers, active, poi, ridge, matrix, or
                 curvature = h[p, p] if h[p, p] > _TINY else _TINY
                 excess = g[p] * g[p] / curvature
                 worst = excess if excess > worst else worst
-                if g[p] == 0.0:
+                if g[p] == 0.0 and h[p, p] > 0.0:
                     state[p] = RESTING
                     for q in range(n):
                         if q != p and h[p, q] != 0.0:
