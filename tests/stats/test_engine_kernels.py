@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numba import njit
 from scipy.optimize import minimize_scalar
 
-from alp_coffea.stats.engine import bin_factors, likelihood
+from alp_coffea.stats.engine import arrays, bin_factors, likelihood, newton
 from alp_coffea.stats.engine.arrays import DESCENT, KKT
 from alp_coffea.stats.engine.batch import build_group, code4_coefficients
 from alp_coffea.stats.engine.fits import Problem
@@ -240,3 +240,20 @@ def test_indefinite_hessian_is_reported():
     problem.steps(np.array([0]))
     assert np.isnan(jobs.info[0, DESCENT])
     assert jobs.info[0, KKT] > 1.0
+
+
+@pytest.mark.parametrize("curvature", [1.0, 0.0, -1.0])
+def test_only_a_minimum_is_a_place_to_rest(curvature):
+    """A parameter without gradient or couplings stays; at a maximum the fit is indefinite."""
+    block, numbers = np.zeros((1, 8, 2)), np.zeros((1, 8))
+    block[0, arrays.LOW], block[0, arrays.HIGH] = -5.0, 5.0
+    block[0, arrays.GRADIENT] = [1.0, 0.0]
+    flags = np.ones((1, 2, 2), np.int8)
+    newton.newton_steps(
+        block, np.diag([2.0, curvature])[np.newaxis], flags, numbers, np.zeros(1, np.int64),
+        -1, 0.0, np.zeros((4, 2)), np.zeros(2, np.int64),
+    )  # fmt: skip
+    assert np.isnan(numbers[0, arrays.DESCENT]) == (curvature < 0.0)
+    target = [0.0 if curvature < 0.0 else -0.5, 0.0]
+    np.testing.assert_allclose(block[0, arrays.TARGET], target, rtol=1e-15)
+    assert numbers[0, arrays.KKT] == pytest.approx(2.0**-0.5)
